@@ -1,0 +1,1 @@
+//! Multi-node tests, soak and benchmarks with real node processes.

@@ -1,0 +1,131 @@
+//! What applying an entry causes: read in order by this node's fan-out.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::ids::{GroupId, Incarnation, NodeId, Position, SocketId};
+
+/// One consequence of an entry. Effects of an operation precede its [`Effect::Op`].
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// A socket entered rooms here (its own id's room included, at connect).
+    Joined { position: Position, socket: SocketId, owner: Incarnation, namespace: Arc<str>, rooms: Vec<Arc<str>> },
+    /// A socket left rooms here.
+    Left { position: Position, socket: SocketId, owner: Incarnation, namespace: Arc<str>, rooms: Vec<Arc<str>> },
+    /// An event for rooms, at its position in the log.
+    Published(Arc<Event>),
+    /// `socket` was taken over by a resume at this position: what the old owner has of the older
+    /// generation delivers nothing from here on and closes.
+    Fenced { position: Position, socket: SocketId, owner: Incarnation, generation: u64 },
+    /// A session's transport is gone (its own `Away`); it is still owed events.
+    WentAway { position: Position, socket: SocketId, owner: Incarnation },
+    /// A session ended here: by its disconnect or because its resume window ran out (`expired`).
+    Ended { position: Position, socket: SocketId, owner: Incarnation, namespace: Arc<str>, expired: bool },
+    /// The outcome of one operation of a batch.
+    Op { incarnation: Incarnation, sequence: u64, op: u32, position: Position, result: OpResult },
+    /// A batch was not the next one and not a repeat: nothing of it was applied.
+    Gap { incarnation: Incarnation, sequence: u64, expected: u64 },
+    /// A batch of an incarnation that is not (any more) registered: nothing of it was applied.
+    UnknownProducer { incarnation: Incarnation, sequence: u64 },
+    /// An incarnation may produce from here on.
+    Registered { node: NodeId, incarnation: Incarnation },
+    /// All sessions of an incarnation went away here; its later batches are refused.
+    Detached { position: Position, node: NodeId, incarnation: Incarnation },
+    /// The group got its epoch.
+    Founded { epoch: u64, group: GroupId },
+}
+
+/// An event as the log holds it; `event` is a JSON array, name first.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Where it stands in the log.
+    pub position: Position,
+    /// Namespace, with its leading slash.
+    pub namespace: Arc<str>,
+    /// Target rooms; empty means every socket of the namespace.
+    pub rooms: Vec<Arc<str>>,
+    /// Sockets in any of these rooms are left out.
+    pub except: Vec<Arc<str>>,
+    /// JSON array: the event's name and arguments, with placeholders for attachments.
+    pub event: Bytes,
+    /// Binary attachments, in the order of their placeholders.
+    pub attachments: Vec<Bytes>,
+    /// Leader's wall clock, Unix milliseconds.
+    pub wall_ms: u64,
+    /// A broadcast with acknowledgements: its number, the asking incarnation, and how many sockets
+    /// were connected members at its position. Such an event is not replayed.
+    pub request: Option<AckRequest>,
+}
+
+/// What makes an event a broadcast with acknowledgements.
+#[derive(Debug, Clone, Copy)]
+pub struct AckRequest {
+    /// Chosen by the asking node.
+    pub number: u64,
+    /// Who asked.
+    pub incarnation: Incarnation,
+    /// Connected members at the event's position, excepts taken off.
+    pub expected: u32,
+}
+
+/// The outcome of one operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpResult {
+    /// Applied at the position of the operation.
+    Done,
+    /// A publish whose key was seen: the first one stands at `first`.
+    Duplicate { first: Position },
+    /// A resume was tried: what apply decided.
+    Resume(Verdict),
+    /// Not applied.
+    Refused(Refusal),
+}
+
+/// What apply decided about a resume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The session goes on under a new generation; it is owed everything after `start`.
+    Recovered {
+        /// The socket's unchanged id.
+        socket: SocketId,
+        /// The generation to use from now on.
+        generation: u64,
+        /// Where the replay starts (exclusive).
+        start: Position,
+        /// Rooms the session is in at this position.
+        rooms: Vec<Arc<str>>,
+    },
+    /// Nothing changed; the client starts anew.
+    NotRecovered(ResumeRefusal),
+}
+
+/// Why a resume was not recovered (DESIGN, section 6; the words are on the wire).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResumeRefusal {
+    /// No such session.
+    Unknown,
+    /// Its resume window ran out.
+    Expired,
+    /// An event it is owed was dropped.
+    Dropped,
+    /// The session belongs to another identity.
+    OtherIdentity,
+    /// The offset is unreadable, or later than this position.
+    Invalid,
+}
+
+/// Why an operation was not applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// An older generation, or no such session: the socket was taken over or has ended.
+    Stale,
+    /// The same idempotency key with another body.
+    KeyReused,
+    /// A limit of the settings: too many rooms, too long a name.
+    Limit,
+    /// Event larger than `event_bytes_max`.
+    TooLarge,
+    /// A malformed operation; a gateway never sends one.
+    Invalid,
+}

@@ -1,0 +1,13 @@
+//! What crosses a process boundary, and nothing else: no tokio, no clock, no randomness.
+
+/// The replicated commands: the format of the log.
+#[allow(missing_debug_implementations, unreachable_pub, clippy::all)]
+pub mod command {
+    tonic::include_proto!("roomcast.command.v1");
+}
+
+/// Node to node, on the peer port.
+#[allow(missing_debug_implementations, unreachable_pub, clippy::all)]
+pub mod peer {
+    tonic::include_proto!("roomcast.peer.v1");
+}
