@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use roomcast_proto::DecodeError;
 use roomcast_proto::engineio::{self, HandshakeError, OpenPacket, Query, RequestKind, Transport};
-use roomcast_proto::socketio::{args, encode};
+use roomcast_proto::socketio::{Assembled, Assembler, Limits, args, decode, encode};
 
 #[test]
 fn a_query_with_too_many_parameters_is_a_bad_request() {
@@ -71,7 +71,7 @@ fn the_open_packet_has_the_reference_members_in_its_order() {
 }
 
 #[test]
-fn the_server_writes_these_bytes() {
+fn events_are_written_as_these_bytes() {
     let event = br#"["bc",{"a":1}]"#;
     let written = [
         (
@@ -112,6 +112,15 @@ fn the_server_writes_these_bytes() {
             encode::event("/", b"[1]", Some("\"\n"), None, 0),
             r#"42[1,"\"\n"]"#,
         ),
+    ];
+    for (bytes, wire) in written {
+        assert_eq!(bytes, wire);
+    }
+}
+
+#[test]
+fn answers_and_requests_are_written_as_these_bytes() {
+    let written = [
         (encode::ack("/", 456, b"[]", 0), "43456[]"),
         (encode::ack("/ns", 0, b"[1]", 0), "43/ns,0[1]"),
         (encode::ack("/ns", 0, b"[1]", 1), "461-/ns,0[1]"),
@@ -223,4 +232,31 @@ fn event_names_are_read_and_checked_where_backends_bring_them() {
         })
     );
     assert!(matches!(check("[\"a\""), Err(DecodeError::Json { .. })));
+}
+
+#[test]
+fn attachments_that_are_too_large_together_are_not_kept() {
+    let header = decode(Bytes::from_static(b"53-[\"a\"]"), &Limits::SERVER).unwrap();
+    let mut assembler = Assembler::new(100);
+    assert_eq!(assembler.text(header.clone()), Ok(None));
+    let messages = [
+        Bytes::from(vec![0; 60]),
+        Bytes::from(vec![0; 60]),
+        Bytes::from(vec![0; 60]),
+    ];
+    assert_eq!(assembler.binary(messages[0].clone()), Ok(None));
+    assert!(!messages[0].is_unique(), "what may still fit is kept");
+    assert_eq!(assembler.binary(messages[1].clone()), Ok(None));
+    assert!(
+        messages[0].is_unique() && messages[1].is_unique(),
+        "what cannot fit is dropped"
+    );
+    let outcome = assembler.binary(messages[2].clone());
+    assert_eq!(
+        outcome,
+        Ok(Some(Assembled::TooLarge {
+            packet: header,
+            bytes: 185
+        }))
+    );
 }

@@ -43,11 +43,12 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn json_bytes(value: &Value) -> Bytes {
-    Bytes::from(serde_json::to_vec(value).unwrap())
+    Bytes::from(serde_json::to_vec(value).expect("a value always serializes"))
 }
 
 fn namespace() -> impl Strategy<Value = Namespace> {
-    let other = "/[^,\\p{Cc}]{0,12}".prop_map(|name| Namespace::new(&name).unwrap());
+    let other =
+        "/[^,\\p{Cc}]{0,12}".prop_map(|name| Namespace::new(&name).expect("no comma, no control"));
     prop_oneof![Just(Namespace::ROOT), other]
 }
 

@@ -59,13 +59,13 @@ fn text(bytes: &[u8]) -> String {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             if c.is_control() {
-                write!(text, "\\x{:02x}", u32::from(c)).unwrap();
+                write!(text, "\\x{:02x}", u32::from(c)).expect("a String grows");
             } else {
                 text.push(c);
             }
         }
         for byte in chunk.invalid() {
-            write!(text, "\\x{byte:02x}").unwrap();
+            write!(text, "\\x{byte:02x}").expect("a String grows");
         }
     }
     text
