@@ -38,6 +38,9 @@ pub enum ServeError {
     /// Consensus: founding, the data directory, the peer port.
     #[error(transparent)]
     Consensus(#[from] raft::StartError),
+    /// Metrics cannot be recorded.
+    #[error(transparent)]
+    Metrics(#[from] crate::metrics::InstallError),
     /// Signals cannot be taken, or the API port failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -47,7 +50,8 @@ pub enum ServeError {
 ///
 /// # Errors
 /// See [`ServeError`].
-pub async fn serve(config: ServeConfig, metrics: Metrics) -> Result<(), ServeError> {
+pub async fn serve(config: ServeConfig) -> Result<(), ServeError> {
+    let metrics = crate::metrics::install()?;
     let mut signals = EndSignals::take()?;
     let client = listen("client-addr", config.client_addr)?;
     let api_listener = listen("api-addr", config.api_addr)?;
@@ -62,8 +66,8 @@ pub async fn serve(config: ServeConfig, metrics: Metrics) -> Result<(), ServeErr
         node.metrics.clone(),
     );
     let api_tasks = tasks.child();
-    let api_stop = api_tasks.token();
-    api_tasks.spawn(api::serve(ApiListener::new(api_listener, api::CONNECTIONS_MAX), api, api_stop));
+    let api_listener = ApiListener::new(api_listener, api::CONNECTIONS_MAX);
+    api_tasks.spawn(api::serve(api_listener, api, api_tasks.token()));
     tracing::info!(node = config.node_id, client = %config.client_addr, api = %config.api_addr,
         peer = %config.peer_addr, "node starts");
 
@@ -102,7 +106,7 @@ impl Node {
 }
 
 fn listen(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, ServeError> {
-    server::bind(address).map_err(|source| ServeError::Listen { key, address, source })
+    server::listener::bind(address).map_err(|source| ServeError::Listen { key, address, source })
 }
 
 fn adapter_start(config: &ServeConfig, peer: TcpListener) -> Start {
@@ -159,13 +163,12 @@ fn client_port(
     let door = Arc::new(Door(clients));
     let engine = Engine::new(config.node_id, sessions, adapter.entropy().clone(), door);
     let engine = Arc::new(engine);
-    node.admin.counters(&engine);
     let parts = ClientPortParts {
         engine,
         readiness: Arc::<Admin>::clone(&node.admin) as Arc<dyn Readiness>,
         extra: development.then(|| page::router(config.page_dir.clone())),
         sessions_max: config.engine.sessions_max,
-        http_connections_max: config.engine.sessions_max + limits::CONNECTIONS_HEADROOM,
+        http_connections_max: config.engine.sessions_max + limits::HTTP_CONNECTIONS_MAX,
     };
     Ok(ClientPort::start(listener, parts, tasks)?)
 }

@@ -1,7 +1,9 @@
 //! All groups of this node, and which of them holds a namespace.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use roomcast_proto::command::Settings;
 use tokio::sync::mpsc;
 
@@ -14,7 +16,7 @@ use super::requests::{Answer, Requests};
 use super::retention;
 use crate::ids::{Entropy, GroupId, SocketId};
 use crate::limits;
-use crate::raft::{Config, Consensus, StartError, StateMachine};
+use crate::raft::{Config, Consensus, PeerHandler, StartError, StateMachine};
 use crate::state::{Event, bucket_of};
 
 /// What the adapter needs to start.
@@ -22,6 +24,8 @@ use crate::state::{Event, bucket_of};
 pub struct Start {
     /// Consensus: addresses, disks, timings.
     pub consensus: Config,
+    /// The peer port.
+    pub peer: tokio::net::TcpListener,
     /// Proposed when this node founds a log; never used directly.
     pub settings: Settings,
     /// Propose `settings` to a cluster that has others.
@@ -47,31 +51,28 @@ impl Adapter {
     /// Founding, the data directory, or the peer port: see [`StartError`].
     pub async fn start(start: Start) -> Result<Arc<Self>, StartError> {
         let node = start.consensus.node_id;
-        let groups = start.consensus.groups();
-        let mut replicas = Vec::new();
-        let mut applied = Vec::new();
-        for group in 0..groups {
-            let (sender, receiver) = mpsc::channel::<Applied>(limits::EFFECTS_MAX);
-            replicas.push(Arc::new(Replica::new(group, sender)));
-            applied.push(receiver);
-        }
-        let machines =
-            replicas.iter().map(|replica| Arc::clone(replica) as Arc<dyn StateMachine>).collect();
         let peers = Arc::new(Peers::new());
-        let handler: Arc<dyn crate::raft::PeerHandler> = Arc::<Peers>::clone(&peers);
+        let made = Mutex::new(Vec::new());
+        let machine = |group| {
+            let (effects, applied) = mpsc::channel::<Applied>(limits::EFFECTS_MAX);
+            let replica = Arc::new(Replica::new(group, effects));
+            made.lock().push((Arc::clone(&replica), applied));
+            replica as Arc<dyn StateMachine>
+        };
+        let handler: Arc<dyn PeerHandler> = Arc::<Peers>::clone(&peers);
+        let consensus = Consensus::start(start.consensus, start.peer, machine, handler).await?;
         let requests = Arc::new(Requests::new(node));
-        let consensus = Consensus::start(start.consensus, machines, handler).await?;
         let parts = Parts {
             node,
-            groups,
+            groups: consensus.group_count(),
             consensus: consensus.clone(),
             settings: start.settings,
             entropy: start.entropy.clone(),
             requests: Arc::clone(&requests),
         };
-        let groups: Vec<_> = replicas
+        let groups: Vec<_> = made
+            .into_inner()
             .into_iter()
-            .zip(applied)
             .zip(0..)
             .map(|((replica, applied), id)| Group::start(&parts, id, replica, applied))
             .collect();
@@ -149,6 +150,32 @@ impl Adapter {
             }
         }
         Ok(())
+    }
+
+    /// Hands every group that this node leads to another member, so that none waits for an election.
+    pub async fn hand_over(&self) {
+        let node = self.consensus.node_id();
+        let others: Vec<_> =
+            self.consensus.members().into_iter().filter(|peer| peer.id != node).collect();
+        for (group, turn) in self.groups.iter().zip(0..) {
+            if !self.consensus.status(group.id).leading || others.is_empty() {
+                continue;
+            }
+            let to = others[turn % others.len()].id;
+            if let Err(error) = self.consensus.transfer_leader(group.id, to).await {
+                tracing::warn!(group = group.id, to, %error, "leadership was not handed over");
+            }
+        }
+    }
+
+    /// Waits, a moment at most, until what this node has proposed is settled.
+    pub async fn settle(&self) {
+        let deadline = tokio::time::Instant::now() + limits::SETTLE_DEADLINE;
+        while self.groups.iter().any(|group| group.is_busy())
+            && tokio::time::Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Emits a volatile event on every node.

@@ -32,6 +32,8 @@ enum Ended {
     NotOurs,
     /// The bytes are not to be had here nor from a peer.
     Unreadable,
+    /// Retention took an event before it was replayed.
+    Lost,
 }
 
 impl CatchUp {
@@ -41,11 +43,13 @@ impl CatchUp {
         catching_up.increment(1.0);
         let ended = self.replay(start).await;
         catching_up.decrement(1.0);
-        if let Err(Ended::Unreadable) = ended {
-            tracing::warn!(group = self.group, "a replay could not be read: closing the transport");
-            self.socket.stop();
-            self.socket.session.close(CloseReason::NoQuorum);
-        }
+        let reason = match ended {
+            Ok(()) | Err(Ended::NotOurs) => return,
+            Err(Ended::Unreadable) => CloseReason::NoQuorum,
+            Err(Ended::Lost) => CloseReason::SlowConsumer,
+        };
+        tracing::info!(group = self.group, ?reason, "a replay cannot go on: closing the transport");
+        self.socket.session.close(reason);
     }
 
     async fn replay(&self, start: Position) -> Result<(), Ended> {
@@ -58,6 +62,9 @@ impl CatchUp {
             let owed = view
                 .owed(&socket.id, socket.generation, cursor, limits::REPLAY_PAGE_EVENTS)
                 .ok_or(Ended::NotOurs)?;
+            if owed.lost {
+                return Err(Ended::Lost);
+            }
             let due: Vec<_> = owed.positions.into_iter().filter(|at| *at <= through).collect();
             self.play(&view, &due).await?;
             cursor = cursor.max(owed.through.min(through));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use roomcast_proto::peer::ProposeRequest;
-use roomcast_proto::peer::peer_client::PeerClient;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -74,14 +73,11 @@ impl Courier {
     }
 
     fn open(&self, leader: NodeId) -> Option<Link> {
-        let channel = self.consensus.peer_channel(leader)?;
+        let mut client = self.consensus.peer_client(leader)?;
         let (requests, receiver) = mpsc::channel(limits::PROPOSE_STREAM_MAX);
         let trouble = Arc::clone(&self.trouble);
         let group = self.group;
         tokio::spawn(async move {
-            let mut client = PeerClient::new(channel)
-                .max_decoding_message_size(limits::PEER_MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX);
             match client.propose(ReceiverStream::new(receiver)).await {
                 Ok(response) => {
                     let mut answers = response.into_inner();

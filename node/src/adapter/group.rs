@@ -145,6 +145,12 @@ impl Group {
         courier.send(command).await;
     }
 
+    /// Whether operations of this node are on their way to the log.
+    pub(crate) fn is_busy(&self) -> bool {
+        let queued = self.submissions.capacity() < self.submissions.max_capacity();
+        self.lease.holds() && (queued || self.pending.is_busy())
+    }
+
     /// Delivers a volatile event to this node's sockets; dropped when the fan-out is busy.
     pub(crate) fn volatile(&self, event: Arc<Event>) {
         if self.asks.try_send(Ask::Volatile(event)).is_err() {

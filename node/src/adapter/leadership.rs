@@ -26,7 +26,7 @@ const REPEAT_AFTER: Duration = Duration::from_secs(1);
 
 /// One group's leadership duties; idle while another node leads.
 #[derive(Debug)]
-pub struct Leadership {
+pub(crate) struct Leadership {
     group: GroupId,
     groups: u32,
     consensus: Consensus,

@@ -53,6 +53,11 @@ impl Pending {
         self.inner.lock().batches.insert(sequence, Batch { completions, open });
     }
 
+    /// Whether any batch still waits for its operations.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.inner.lock().batches.is_empty()
+    }
+
     /// Whether a batch still waits for its operations.
     pub(crate) fn contains(&self, sequence: u64) -> bool {
         self.inner.lock().batches.contains_key(&sequence)

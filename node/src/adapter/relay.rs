@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use roomcast_proto::peer::peer_client::PeerClient;
 use roomcast_proto::peer::{self, Emit, RelayRequest, relay_request::Kind};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -81,12 +80,10 @@ impl Relay {
         let (sender, receiver) = mpsc::channel(limits::RELAY_QUEUE_MAX);
         let consensus = self.consensus.clone();
         tokio::spawn(async move {
-            if let Some(channel) = consensus.peer_channel(to) {
-                let mut client = PeerClient::new(channel)
-                    .max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX);
-                if let Err(status) = client.relay(ReceiverStream::new(receiver)).await {
-                    tracing::debug!(to, %status, "relay stream ended");
-                }
+            if let Some(mut client) = consensus.peer_client(to)
+                && let Err(status) = client.relay(ReceiverStream::new(receiver)).await
+            {
+                tracing::debug!(to, %status, "relay stream ended");
             }
             // The sender notices that this one is closed and opens another.
             tokio::time::sleep(REOPEN_PAUSE).await;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roomcast_proto::command::{Configure, Settings, command::Body};
-use roomcast_proto::peer::peer_client::PeerClient;
 use roomcast_proto::peer::{self, RenewRequest};
 use tokio::time::Instant;
 
@@ -58,7 +57,7 @@ fn renew_all(adapter: &Arc<Adapter>) {
 }
 
 async fn renew_at(adapter: Arc<Adapter>, leader: NodeId, groups: Vec<Arc<Group>>) {
-    let Some(channel) = adapter.consensus().peer_channel(leader) else { return };
+    let Some(mut client) = adapter.consensus().peer_client(leader) else { return };
     let lease = |group: &Arc<Group>| peer::Lease {
         group: group.id,
         incarnation: group.pending.incarnation(),
@@ -68,7 +67,6 @@ async fn renew_at(adapter: Arc<Adapter>, leader: NodeId, groups: Vec<Arc<Group>>
         leases: groups.iter().map(lease).collect(),
     };
     let sent = Instant::now();
-    let mut client = PeerClient::new(channel);
     let answer = tokio::time::timeout(RENEW_DEADLINE, client.renew(request)).await;
     let Ok(Ok(response)) = answer else {
         tracing::debug!(leader, "a renewal was not answered");

@@ -26,7 +26,7 @@ pub(crate) enum Applied {
 
 /// The state machine of one group on this node.
 #[derive(Debug)]
-pub struct Replica {
+pub(crate) struct Replica {
     group: GroupId,
     state: RwLock<GroupState>,
     /// The log's epoch, 0 before the founding entry.
@@ -60,13 +60,13 @@ impl Replica {
 
     /// A frozen view of the present state: cheap to take, cheap to hold.
     #[must_use]
-    pub fn view(&self) -> GroupState {
+    pub(crate) fn view(&self) -> GroupState {
         self.state.read().clone()
     }
 
     /// The log's epoch; 0 before it was founded.
     #[must_use]
-    pub fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 

@@ -10,7 +10,6 @@ use crate::api::{
     AdminError, AdminSource, GroupReport, NodeReport, SnapshotReport, StatusSource,
 };
 use crate::config::ServeConfig;
-use crate::engine::Engine;
 use crate::ids::{GroupId, NodeId};
 use crate::server::{ClientPort, Readiness};
 
@@ -112,7 +111,7 @@ impl AdminSource for Admin {
         if group as usize >= known {
             return Err(AdminError::Invalid(format!("there are groups 0 to {}", known - 1)));
         }
-        let failed = |error: crate::raft::ChangeError| AdminError::Failed(error.to_string());
+        let failed = |error: crate::raft::ProposeError| AdminError::Failed(error.to_string());
         adapter.consensus().transfer_leader(group, to).await.map_err(failed)
     }
 

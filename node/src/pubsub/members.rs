@@ -43,7 +43,7 @@ pub(crate) fn answer(socket: &Socket, event: &Event) -> Result<String, Refusal> 
             let state = if member.connected { "connected" } else { "away" };
             object.insert("state".into(), state.into());
             object.insert("since".into(), member.since_ms.into());
-            object.insert("identity".into(), json!(member.identity));
+            object.insert("identity".into(), json!(member.identity.as_deref()));
             let data = serde_json::from_slice(&member.data).unwrap_or(Value::Null);
             object.insert("data".into(), data);
             Value::Object(object)

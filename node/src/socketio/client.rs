@@ -25,13 +25,21 @@ const RETRY_AFTER_SECONDS: u32 = 1;
 pub struct Clients {
     adapter: Arc<Adapter>,
     namespaces: Namespaces,
+    /// Payload and attachments of one packet together.
+    packet_bytes_max: usize,
 }
 
 impl Clients {
     /// Serves `namespaces` through `adapter`.
     #[must_use]
-    pub fn new(adapter: Arc<Adapter>, namespaces: Namespaces) -> Arc<Self> {
-        Arc::new(Self { adapter, namespaces })
+    pub fn new(
+        adapter: Arc<Adapter>,
+        namespaces: Namespaces,
+        event_bytes_max: usize,
+    ) -> Arc<Self> {
+        // What a publish needs beside its event: name, target, key.
+        let packet_bytes_max = event_bytes_max + limits::PACKET_OVERHEAD_BYTES_MAX;
+        Arc::new(Self { adapter, namespaces, packet_bytes_max })
     }
 }
 
@@ -52,7 +60,7 @@ impl Acceptor for Door {
             clients: Arc::clone(&self.0),
             session,
             handshake: Arc::new(handshake),
-            assembler: Assembler::new(limits::PACKET_BYTES_MAX),
+            assembler: Assembler::new(self.0.packet_bytes_max),
             slots: HashMap::new(),
         })
     }
@@ -136,7 +144,8 @@ impl Client {
     fn too_large(&self, packet: &Packet) -> Result<(), CloseReason> {
         let slot = self.slot(packet.namespace().as_str())?;
         if let (Packet::Event { id: Some(id), .. }, Some(socket)) = (packet, slot.socket()) {
-            let message = format!("an event has at most {} bytes", limits::PACKET_BYTES_MAX);
+            let bytes_max = self.clients.packet_bytes_max;
+            let message = format!("an event has at most {bytes_max} bytes");
             let answer = format!(
                 r#"[{{"ok":false,"error":{{"code":"too_large","message":"{message}"}}}}]"#
             );

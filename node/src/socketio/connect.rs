@@ -70,7 +70,7 @@ impl Connecting {
         let deadline = Instant::now() + limits::OPERATION_DEADLINE;
         let attached = tokio::select! {
             biased;
-            () = self.session.closed() => return,
+            _ = self.session.closed() => return,
             attached = self.attach(&applicant, earlier, deadline) => attached,
         };
         match attached {

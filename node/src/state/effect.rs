@@ -162,6 +162,20 @@ pub enum ResumeRefusal {
     Invalid,
 }
 
+impl ResumeRefusal {
+    /// The word on the wire and in metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::Dropped => "dropped",
+            Self::OtherIdentity => "other_identity",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
 /// Why an operation was not applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
