@@ -1,4 +1,15 @@
 //! What crosses a process boundary, and nothing else: no tokio, no clock, no randomness.
+//!
+//! Reading order: [`error`], [`offset`], [`engineio`], [`socketio`], then the generated protobuf.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice))]
+
+pub mod engineio;
+pub mod error;
+pub mod offset;
+pub mod socketio;
+
+pub use error::DecodeError;
+pub use offset::Offset;
 
 /// The replicated commands: the format of the log.
 #[allow(missing_debug_implementations, unreachable_pub, clippy::all)]
