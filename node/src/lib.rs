@@ -1,6 +1,10 @@
-//! Roomcast: a clustered realtime server for stock Socket.IO clients. Floors, lowest first; a module
-//! imports only what is above it in this list.
+//! Roomcast: a clustered realtime server for stock Socket.IO clients. Floors, lowest first: `ids`,
+//! `limits`, `shutdown`; `engine`, `state`; `raft`; `server`. A module imports lower floors only.
 
+pub mod engine;
 pub mod ids;
-pub mod state;
+pub mod limits;
 pub mod raft;
+pub mod server;
+pub mod shutdown;
+pub mod state;

@@ -39,9 +39,9 @@ pub const CLOSE_LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// Engine.IO sessions on one node by default; above, a handshake gets 503 and goes elsewhere.
 pub const SESSIONS_MAX: usize = 100_000;
-/// TCP connections above the sessions: probes, pages, handshakes under way. At the limit a
-/// connection gets 503 at once.
-pub const CONNECTIONS_HEADROOM: usize = 1024;
+/// HTTP connections that carry no session, by default: probes, pages, handshakes under way. At the limit a
+/// connection gets 503 unread. Apart from the sessions, so that a full node still answers its probes.
+pub const HTTP_CONNECTIONS_MAX: usize = 8192;
 /// Connections over the limit that are being told so; above, they are just dropped.
 pub const REFUSALS_IN_FLIGHT_MAX: usize = 64;
 /// Time a client has to send a request's head, also the idle time of a kept-alive connection.
@@ -62,5 +62,8 @@ pub const LISTEN_BACKLOG: u32 = 4096;
 /// Step of a paced drain; each step closes its share of the sessions.
 pub const DRAIN_STEP: Duration = Duration::from_millis(50);
 
-const _: () = assert!(OUTBOX_BYTES_MAX > MAX_PAYLOAD_BYTES, "one largest message must fit");
+const _: () = assert!(
+    OUTBOX_BYTES_MAX > MAX_PAYLOAD_BYTES,
+    "one largest message must fit"
+);
 const _: () = assert!(READ_CHUNK_BYTES >= 14, "a frame header must fit a chunk");

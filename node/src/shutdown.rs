@@ -19,13 +19,19 @@ impl Tasks {
     /// A new set of tasks.
     #[must_use]
     pub fn new() -> Self {
-        Self { tracker: TaskTracker::new(), stop: CancellationToken::new() }
+        Self {
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
     }
 
     /// A set that is told to stop when this one is, can be stopped alone, and is waited for alone.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { tracker: TaskTracker::new(), stop: self.stop.child_token() }
+        Self {
+            tracker: TaskTracker::new(),
+            stop: self.stop.child_token(),
+        }
     }
 
     /// Spawns a task that [`Tasks::ended`] waits for.

@@ -149,11 +149,20 @@ mod tests {
     fn codes_words_and_indexes_are_the_documented_ones() {
         for (i, reason) in CloseReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), i);
-            assert!(reason.websocket().1.len() <= 123, "a close frame holds 125 bytes");
+            assert!(
+                reason.websocket().1.len() <= 123,
+                "a close frame holds 125 bytes"
+            );
         }
         assert_eq!(CloseReason::Draining.websocket(), (4001, "draining"));
-        assert_eq!(CloseReason::TokenExpired.websocket(), (4006, "token expired"));
+        assert_eq!(
+            CloseReason::TokenExpired.websocket(),
+            (4006, "token expired")
+        );
         assert_eq!(CloseReason::TooLarge.websocket().0, 1009);
-        assert_eq!(CloseReason::Draining.disconnect_reason(), "server shutting down");
+        assert_eq!(
+            CloseReason::Draining.disconnect_reason(),
+            "server shutting down"
+        );
     }
 }

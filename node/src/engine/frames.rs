@@ -37,7 +37,10 @@ impl Frames {
 
     /// A text packet followed by its binary messages; nothing of the same session comes between them.
     #[must_use]
-    #[allow(clippy::needless_pass_by_value, reason = "the caller gives its bytes up: they are copied")]
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "the caller gives its bytes up: they are copied"
+    )]
     pub fn with_attachments(packet: Bytes, attachments: Vec<Bytes>) -> Arc<Self> {
         Arc::new(Self::build(&packet, &attachments, Class::Message))
     }
@@ -49,7 +52,10 @@ impl Frames {
 
     /// A WebSocket PONG that answers a client's PING frame (RFC 6455, 5.5.3).
     pub(crate) fn websocket_pong(payload: &[u8]) -> Arc<Self> {
-        debug_assert!(payload.len() <= CONTROL_PAYLOAD_MAX, "the reader refuses longer ones");
+        debug_assert!(
+            payload.len() <= CONTROL_PAYLOAD_MAX,
+            "the reader refuses longer ones"
+        );
         let payload = &payload[..payload.len().min(CONTROL_PAYLOAD_MAX)];
         Arc::new(Self::raw(&[], PONG, payload))
     }
@@ -91,7 +97,10 @@ impl Frames {
     fn build(packet: &[u8], attachments: &[Bytes], class: Class) -> Self {
         let payload: usize = attachments.iter().map(Bytes::len).sum();
         let headers = header_len(packet.len())
-            + attachments.iter().map(|a| header_len(a.len())).sum::<usize>();
+            + attachments
+                .iter()
+                .map(|a| header_len(a.len()))
+                .sum::<usize>();
         let mut buffer = BytesMut::with_capacity(headers + packet.len() + payload);
         put_frame(&mut buffer, TEXT, packet);
         for attachment in attachments {
@@ -106,7 +115,12 @@ impl Frames {
         };
         let text = payload_of(packet.len());
         let attachments = attachments.iter().map(|a| payload_of(a.len())).collect();
-        Self { websocket, text, attachments, control: matches!(class, Class::Control) }
+        Self {
+            websocket,
+            text,
+            attachments,
+            control: matches!(class, Class::Control),
+        }
     }
 
     fn raw(prefix: &[u8], opcode: u8, payload: &[u8]) -> Self {
@@ -161,7 +175,10 @@ mod tests {
 
     #[test]
     fn frames_are_unmasked_with_the_shortest_length() {
-        assert_eq!(&Frames::text(Bytes::from_static(b"42[]")).websocket()[..], b"\x81\x0442[]");
+        assert_eq!(
+            &Frames::text(Bytes::from_static(b"42[]")).websocket()[..],
+            b"\x81\x0442[]"
+        );
         for (len, head) in [
             (125, &b"\x81\x7d"[..]),
             (126, b"\x81\x7e\x00\x7e"),
@@ -189,8 +206,14 @@ mod tests {
 
     #[test]
     fn control_frames_are_literal() {
-        assert_eq!(&Frames::websocket_close(4001, "draining").websocket()[..], b"\x88\x0a\x0f\xa1draining");
-        assert_eq!(&Frames::websocket_pong(b"hi").websocket()[..], b"\x8a\x02hi");
+        assert_eq!(
+            &Frames::websocket_close(4001, "draining").websocket()[..],
+            b"\x88\x0a\x0f\xa1draining"
+        );
+        assert_eq!(
+            &Frames::websocket_pong(b"hi").websocket()[..],
+            b"\x8a\x02hi"
+        );
         assert_eq!(&Frames::heartbeat(b"2").websocket()[..], b"\x81\x012");
         assert!(Frames::heartbeat(b"2").is_control());
     }

@@ -23,6 +23,22 @@ pub enum Message {
     Binary(Bytes),
 }
 
+impl Message {
+    /// Bytes of the message.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(bytes) | Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether the message has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// The upper floor's side of one session. Its calls come from the session's task, one at a time.
 #[async_trait]
 pub trait Handler: Send {
@@ -51,7 +67,7 @@ pub trait Handler: Send {
 
 /// Decides about new sessions and gives each its handler.
 pub trait Acceptor: Send + Sync {
-    /// Whether the node takes sessions now; asked before anything else of a handshake.
+    /// Whether the node takes sessions now; asked of every well-formed handshake.
     ///
     /// # Errors
     /// What passes by itself (no quorum, overload): 503, and the client comes again.
@@ -129,13 +145,20 @@ impl Handshake {
                 kept.append(name, value);
             }
         }
-        Self { query, headers: kept, remote }
+        Self {
+            query,
+            headers: kept,
+            remote,
+        }
     }
 
     /// The first query parameter of this name.
     #[must_use]
     pub fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.query
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The first value of a kept header, when it is plain text.

@@ -155,7 +155,10 @@ mod tests {
         assert_eq!(beat.ponged(start + 40 * S), Some(7));
         assert_eq!(beat.next(start + 45 * S, true), Beat::Sleep(start + 65 * S));
         assert_eq!(beat.next(start + 65 * S, true), Beat::Ping);
-        assert_eq!(beat.next(start + 85 * S, true), Beat::Close(CloseReason::PingTimeout));
+        assert_eq!(
+            beat.next(start + 85 * S, true),
+            Beat::Close(CloseReason::PingTimeout)
+        );
     }
 
     #[test]
@@ -177,7 +180,10 @@ mod tests {
         beat.judge_again(start + 50 * S);
         assert!(beat.take_moved() && !beat.take_moved());
         assert_eq!(beat.next(start + 50 * S, true), Beat::Sleep(start + 70 * S));
-        assert_eq!(beat.next(start + 70 * S, true), Beat::Close(CloseReason::PingTimeout));
+        assert_eq!(
+            beat.next(start + 70 * S, true),
+            Beat::Close(CloseReason::PingTimeout)
+        );
     }
 
     #[test]
@@ -186,10 +192,20 @@ mod tests {
         let mut beat = heartbeat(start);
         assert_eq!(beat.next(start + 25 * S, false), Beat::Ping);
         assert_eq!(beat.ponged(start + 26 * S), Some(0));
-        assert_eq!(beat.next(start + 26 * S, false), Beat::Sleep(start + 45 * S));
-        assert_eq!(beat.next(start + 45 * S, false), Beat::Close(CloseReason::ConnectTimeout));
+        assert_eq!(
+            beat.next(start + 26 * S, false),
+            Beat::Sleep(start + 45 * S)
+        );
+        assert_eq!(
+            beat.next(start + 45 * S, false),
+            Beat::Close(CloseReason::ConnectTimeout)
+        );
         let mut beat = heartbeat(start);
         assert_eq!(beat.next(start + 10 * S, true), Beat::Sleep(start + 25 * S));
-        assert_eq!(beat.next(start + 46 * S, false), Beat::Ping, "joined once is joined");
+        assert_eq!(
+            beat.next(start + 46 * S, false),
+            Beat::Ping,
+            "joined once is joined"
+        );
     }
 }

@@ -74,6 +74,8 @@ struct State {
     /// Answer to the client's last WebSocket ping. A newer one replaces it (RFC 6455, 5.5.3), which
     /// bounds what a flood of pings can cost.
     pong: Option<Arc<Frames>>,
+    /// Someone waits for space since the last time it was told of some.
+    waiting: bool,
     /// Set once: nothing is taken in any more.
     closed: bool,
 }
@@ -88,6 +90,7 @@ impl Outbox {
             written: 0,
             ping: None,
             pong: None,
+            waiting: false,
             closed: false,
         };
         Self {
@@ -102,7 +105,7 @@ impl Outbox {
     pub(crate) fn try_push(&self, frames: &Arc<Frames>) -> Result<(), PushError> {
         let first = {
             let mut state = self.state.lock();
-            state.admit(frames, self.limits.bytes_max, self.limits.frames_max)?
+            state.admit(frames, self.limits)?
         };
         if first {
             self.task.wake();
@@ -110,14 +113,18 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues a message once less than half of the limits waits: the pace of a reader of the log. One
+    /// Queues a message once at most half of the limits waits: the pace of a reader of the log. One
     /// such waiter at a time keeps the order; several are served in no promised order.
     pub(crate) async fn push_when_space(&self, frames: Arc<Frames>) -> Result<(), Closed> {
-        let low = (self.limits.bytes_max / 2, self.limits.frames_max / 2);
         loop {
             let mut notified = pin!(self.space.notified());
             notified.as_mut().enable();
-            let pushed = self.state.lock().admit(&frames, low.0, low.1);
+            let pushed = {
+                let mut state = self.state.lock();
+                let pushed = state.admit_when_low(&frames, self.limits);
+                state.waiting |= pushed == Err(PushError::Full);
+                pushed
+            };
             match pushed {
                 Ok(first) => {
                     if first {
@@ -188,7 +195,11 @@ impl Outbox {
     pub(crate) async fn take(&self, batch: &mut Batch) {
         poll_fn(|cx| {
             self.register_task(cx);
-            if self.try_take(batch, 0) { Poll::Ready(()) } else { Poll::Pending }
+            if self.try_take(batch, 0) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }
@@ -220,15 +231,16 @@ impl Outbox {
 
     /// Accounts for messages that were written.
     pub(crate) fn written(&self, written: Written) {
-        let crossed = {
+        let space = {
             let mut state = self.state.lock();
-            let before = state.is_low(self.limits);
             state.frames -= written.frames;
             state.bytes -= written.bytes;
             state.written += written.frames as u64;
-            !before && state.is_low(self.limits)
+            let space = state.waiting && state.is_low(self.limits);
+            state.waiting &= !space;
+            space
         };
-        if crossed {
+        if space {
             self.space.notify_waiters();
         }
     }
@@ -243,16 +255,11 @@ fn shrink_idle(queue: &mut Batch) {
 
 impl State {
     /// Takes a message in; answers whether it is the first of the queue, so that the task must be told.
-    fn admit(
-        &mut self,
-        frames: &Arc<Frames>,
-        bytes_max: usize,
-        frames_max: usize,
-    ) -> Result<bool, PushError> {
+    fn admit(&mut self, frames: &Arc<Frames>, limits: OutboxLimits) -> Result<bool, PushError> {
         if self.closed {
             return Err(PushError::Closed);
         }
-        let fits = self.bytes + frames.len() <= bytes_max && self.frames < frames_max;
+        let fits = self.bytes + frames.len() <= limits.bytes_max && self.frames < limits.frames_max;
         if !fits && self.frames > 0 {
             return Err(PushError::Full);
         }
@@ -263,8 +270,19 @@ impl State {
         Ok(self.queue.len() == 1)
     }
 
+    fn admit_when_low(
+        &mut self,
+        frames: &Arc<Frames>,
+        limits: OutboxLimits,
+    ) -> Result<bool, PushError> {
+        if !self.closed && !self.is_low(limits) {
+            return Err(PushError::Full);
+        }
+        self.admit(frames, limits)
+    }
+
     fn is_low(&self, limits: OutboxLimits) -> bool {
-        self.bytes <= limits.bytes_max / 2 && self.frames < limits.frames_max / 2
+        self.bytes <= limits.bytes_max / 2 && self.frames <= limits.frames_max / 2
     }
 }
 
@@ -287,7 +305,10 @@ mod tests {
     }
 
     fn outbox(bytes_max: usize, frames_max: usize) -> Outbox {
-        Outbox::new(OutboxLimits { bytes_max, frames_max })
+        Outbox::new(OutboxLimits {
+            bytes_max,
+            frames_max,
+        })
     }
 
     #[test]
@@ -300,8 +321,15 @@ mod tests {
         assert_eq!(outbox.try_push(&frame(8)), Err(PushError::Full), "frames");
         let mut batch = Batch::new();
         assert!(outbox.try_take(&mut batch, 0));
-        assert_eq!(outbox.try_push(&frame(8)), Err(PushError::Full), "taken is not written");
-        outbox.written(Written { frames: 4, bytes: 40 });
+        assert_eq!(
+            outbox.try_push(&frame(8)),
+            Err(PushError::Full),
+            "taken is not written"
+        );
+        outbox.written(Written {
+            frames: 4,
+            bytes: 40,
+        });
         assert!(outbox.is_writable());
         outbox.try_push(&frame(80)).unwrap();
         assert_eq!(outbox.try_push(&frame(20)), Err(PushError::Full), "bytes");
@@ -330,7 +358,11 @@ mod tests {
         assert!(outbox.try_take(&mut batch, 1));
         let kinds: Vec<bool> = batch.iter().map(|f| f.is_control()).collect();
         assert_eq!(kinds, [false, true, true, false]);
-        assert_eq!(&batch[1].websocket()[2..], b"new", "a newer pong replaces an older one");
+        assert_eq!(
+            &batch[1].websocket()[2..],
+            b"new",
+            "a newer pong replaces an older one"
+        );
         assert_eq!(outbox.depth().0, 2, "control frames are outside the limits");
     }
 
@@ -347,7 +379,10 @@ mod tests {
         assert_eq!(outbox.pushed(), 1, "92 of 100 bytes is above low water");
         let mut batch = Batch::new();
         outbox.try_take(&mut batch, 0);
-        outbox.written(Written { frames: 1, bytes: 92 });
+        outbox.written(Written {
+            frames: 1,
+            bytes: 92,
+        });
         tokio::task::yield_now().await;
         assert_eq!(outbox.pushed(), 2);
         outbox.close();

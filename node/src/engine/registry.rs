@@ -36,7 +36,10 @@ impl Registry {
     #[must_use]
     pub fn new() -> Self {
         let shards = (0..SHARD_COUNT).map(|_| Mutex::default()).collect();
-        Self { shards, count: AtomicUsize::new(0) }
+        Self {
+            shards,
+            count: AtomicUsize::new(0),
+        }
     }
 
     /// The session of this id.
@@ -84,7 +87,12 @@ impl Registry {
 
     pub(crate) fn insert(&self, session: &SessionHandle) {
         let sid = session.sid();
-        if self.shard(&sid).lock().insert(sid, session.clone()).is_none() {
+        if self
+            .shard(&sid)
+            .lock()
+            .insert(sid, session.clone())
+            .is_none()
+        {
             self.count.fetch_add(1, Relaxed);
         }
     }

@@ -1,15 +1,16 @@
 //! The task of a session: reading, writing and the heartbeat run side by side in it, so that neither a
 //! slow client nor a busy handler stops the others. Ends the session exactly once.
 
+use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::{future::poll_fn, io};
 
 use parking_lot::Mutex;
 use roomcast_proto::engineio::Packet;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{debug, trace};
+use tracing::debug;
 
 use super::close::CloseReason;
 use super::frames::Frames;
@@ -38,7 +39,10 @@ pub(crate) struct SessionTask<S, K> {
 impl<S: PacketSource, K: FrameSink> SessionTask<S, K> {
     /// Runs the session to its end: transport closed, handler told, registry left.
     pub(crate) async fn run(mut self, config: &EngineConfig) {
-        let _leave = Leave { handle: self.handle.clone(), registry: Arc::clone(&self.registry) };
+        let _leave = Leave {
+            handle: self.handle.clone(),
+            registry: Arc::clone(&self.registry),
+        };
         let heartbeat = Mutex::new(Heartbeat::new(
             Instant::now(),
             config.ping_interval,
@@ -79,7 +83,9 @@ impl<S: PacketSource, K: FrameSink> SessionTask<S, K> {
             };
             if let Ok(Ok(())) = timeout(limits::CLOSE_FLUSH_DEADLINE, goodbye).await {
                 // Running out of time is as good as the client's end of stream.
-                timeout(limits::CLOSE_LINGER_DEADLINE, source.linger()).await.ok();
+                timeout(limits::CLOSE_LINGER_DEADLINE, source.linger())
+                    .await
+                    .ok();
             }
         };
         tokio::join!(transport, self.handler.on_close(reason));
@@ -128,7 +134,11 @@ async fn beat(handle: &SessionHandle, heartbeat: &Mutex<Heartbeat>) -> CloseReas
 }
 
 /// Writes what the outbox holds; ends when the transport fails.
-async fn write(handle: &SessionHandle, sink: &mut impl FrameSink, batch: &mut Batch) -> CloseReason {
+async fn write(
+    handle: &SessionHandle,
+    sink: &mut impl FrameSink,
+    batch: &mut Batch,
+) -> CloseReason {
     loop {
         if let Err(error) = write_once(handle, sink, batch).await {
             debug!(sid = ?handle.sid(), %error, "write failed");
@@ -170,7 +180,6 @@ async fn read(
                 return error.close_reason();
             }
         };
-        trace!(sid = ?handle.sid(), ?packet, "packet received");
         let handled = match packet {
             Packet::Message(text) => deliver(handle, handler, heartbeat, Message::Text(text)).await,
             Packet::Binary(bytes) => {

@@ -211,11 +211,12 @@ impl SessionHandle {
         .await
     }
 
-    /// The end is reached.
-    pub(crate) fn finish_close(&self, reason: CloseReason) {
+    /// The end is reached; answers its reason.
+    pub(crate) fn finish_close(&self, reason: CloseReason) -> CloseReason {
         let reason = self.begin_close(reason);
         *self.0.end.lock() = End::Closed(reason);
         self.0.ended.notify_waiters();
+        reason
     }
 }
 

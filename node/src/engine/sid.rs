@@ -19,7 +19,10 @@ impl Sid {
     /// A fresh id of a session owned by `node`.
     #[must_use]
     pub fn generate(node: NodeId, entropy: &Entropy) -> Self {
-        Self { node, random: entropy.bits128() }
+        Self {
+            node,
+            random: entropy.bits128(),
+        }
     }
 
     /// The node that owns the session.
@@ -42,7 +45,10 @@ impl Sid {
         if base36(value) != node {
             return None;
         }
-        Some(Self { node: value, random: SocketId::parse(random)?.0 })
+        Some(Self {
+            node: value,
+            random: SocketId::parse(random)?.0,
+        })
     }
 
     /// A number that spreads ids evenly over shards.
@@ -85,7 +91,11 @@ mod tests {
             assert_eq!(Sid::parse(&format!("+{text}")), None, "sign");
             assert!(!format!("{sid:?}").contains(text.split_once('.').unwrap().1));
         }
-        assert_eq!(Sid::parse("lv_VI97HAXpY6yYWAAAC"), None, "another server's id");
+        assert_eq!(
+            Sid::parse("lv_VI97HAXpY6yYWAAAC"),
+            None,
+            "another server's id"
+        );
         assert_eq!(Sid::parse(""), None);
     }
 }

@@ -63,8 +63,7 @@ pub(crate) trait PacketSource: Send {
 pub(crate) trait FrameSink: Send {
     /// Writes as much of a non-empty batch as the transport takes at once and removes what is written
     /// completely from its front. Cancel safe: a frame written in part stays first and is continued.
-    fn write(&mut self, batch: &mut Batch)
-    -> impl Future<Output = io::Result<Written>> + Send;
+    fn write(&mut self, batch: &mut Batch) -> impl Future<Output = io::Result<Written>> + Send;
 
     /// Pushes buffered bytes on, where the connection buffers; before the session goes idle.
     fn flush(&mut self) -> impl Future<Output = io::Result<()>> + Send;

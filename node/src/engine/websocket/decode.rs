@@ -8,7 +8,7 @@ use crate::limits;
 
 /// What the client sent, as one whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Event {
+pub(in crate::engine) enum Event {
     /// A text message, not yet checked to be UTF-8.
     Text(Bytes),
     /// A binary message.
@@ -63,7 +63,7 @@ struct Body {
 
 /// Decoder of one connection.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub(in crate::engine) struct Decoder {
     /// Largest message in bytes, all fragments together.
     max_payload: usize,
     /// Received bytes; those before `at` are decoded. Without memory while idle.
@@ -82,7 +82,7 @@ pub(super) struct Decoder {
 
 impl Decoder {
     /// `received` is what arrived together with the handshake.
-    pub(super) fn new(max_payload: usize, received: &[u8]) -> Self {
+    pub(in crate::engine) fn new(max_payload: usize, received: &[u8]) -> Self {
         Self {
             max_payload,
             input: received.to_vec(),
@@ -95,7 +95,7 @@ impl Decoder {
     }
 
     /// Takes received bytes in.
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+    pub(in crate::engine) fn feed(&mut self, bytes: &[u8]) {
         if self.at > 0 {
             self.input.drain(..self.at);
             self.at = 0;
@@ -105,15 +105,20 @@ impl Decoder {
 
     /// When only payload of a large frame is missing: where it may be read to directly, and how much at
     /// most. What was read is then to be given to [`Decoder::filled`].
-    pub(super) fn direct(&mut self) -> Option<(&mut BytesMut, usize)> {
-        let body = self.body.filter(|body| body.remaining >= limits::READ_CHUNK_BYTES)?;
-        debug_assert!(self.at == self.input.len(), "payload is taken from the input first");
+    pub(in crate::engine) fn direct(&mut self) -> Option<(&mut BytesMut, usize)> {
+        let body = self
+            .body
+            .filter(|body| body.remaining >= limits::READ_CHUNK_BYTES)?;
+        debug_assert!(
+            self.at == self.input.len(),
+            "payload is taken from the input first"
+        );
         self.reserve(body.remaining);
         Some((&mut self.message, body.remaining))
     }
 
     /// `len` bytes were read to the end of the message directly.
-    pub(super) fn filled(&mut self, len: usize) {
+    pub(in crate::engine) fn filled(&mut self, len: usize) {
         let body = self.body.as_mut().expect("direct() was asked before");
         let start = self.message.len() - len;
         unmask(&mut self.message[start..], &mut body.mask);
@@ -121,7 +126,7 @@ impl Decoder {
     }
 
     /// The next event of what was taken in; `None` when more bytes are needed.
-    pub(super) fn next(&mut self) -> Result<Option<Event>, TransportError> {
+    pub(in crate::engine) fn next(&mut self) -> Result<Option<Event>, TransportError> {
         loop {
             if self.body.is_some() {
                 match self.take_payload() {
@@ -165,8 +170,11 @@ impl Decoder {
         }
         self.at += header.len;
         self.reserve(header.payload_len);
-        self.body =
-            Some(Body { fin: header.fin, mask: header.mask, remaining: header.payload_len });
+        self.body = Some(Body {
+            fin: header.fin,
+            mask: header.mask,
+            remaining: header.payload_len,
+        });
         Ok(())
     }
 
@@ -174,7 +182,11 @@ impl Decoder {
     /// it means it.
     fn reserve(&mut self, remaining: usize) {
         let trusted = limits::READ_RESERVE_BYTES_MAX;
-        let more = if self.message.len() >= trusted { remaining } else { remaining.min(trusted) };
+        let more = if self.message.len() >= trusted {
+            remaining
+        } else {
+            remaining.min(trusted)
+        };
         self.message.reserve(more);
     }
 
@@ -277,11 +289,19 @@ fn parse_header(input: &[u8]) -> Result<Option<Header>, TransportError> {
         return Ok(None);
     };
     let payload_len = usize::try_from(payload_len).map_err(|_| TransportError::TooLarge)?;
-    Ok(Some(Header { fin, opcode, mask: [a, b, c, d], len: length_end + 4, payload_len }))
+    Ok(Some(Header {
+        fin,
+        opcode,
+        mask: [a, b, c, d],
+        len: length_end + 4,
+        payload_len,
+    }))
 }
 
 fn big_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte))
+    bytes
+        .iter()
+        .fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
 /// Unmasks in place and turns the mask for the bytes that follow. Eight bytes at a time: a simple loop

@@ -7,5 +7,7 @@ mod decode;
 mod sink;
 mod source;
 
+#[cfg(test)]
+pub(super) use decode::{Decoder, Event};
 pub(crate) use sink::WebSocketSink;
 pub(crate) use source::WebSocketSource;

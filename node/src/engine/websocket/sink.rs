@@ -23,7 +23,10 @@ pub(crate) struct WebSocketSink<W> {
 
 impl<W: AsyncWrite + Unpin + Send> WebSocketSink<W> {
     pub(crate) fn new(io: W) -> Self {
-        Self { io, front_written: 0 }
+        Self {
+            io,
+            front_written: 0,
+        }
     }
 
     /// Removes what `len` more bytes complete.
@@ -46,7 +49,10 @@ impl<W: AsyncWrite + Unpin + Send> WebSocketSink<W> {
 
 impl<W: AsyncWrite + Unpin + Send> FrameSink for WebSocketSink<W> {
     async fn write(&mut self, batch: &mut Batch) -> io::Result<Written> {
-        debug_assert!(!batch.is_empty(), "nothing to write would look like a closed connection");
+        debug_assert!(
+            !batch.is_empty(),
+            "nothing to write would look like a closed connection"
+        );
         let len = poll_fn(|cx| {
             let mut slices = [IoSlice::new(&[]); limits::WRITE_BATCH_FRAMES_MAX];
             let mut skip = self.front_written;
@@ -76,7 +82,9 @@ impl<W: AsyncWrite + Unpin + Send> FrameSink for WebSocketSink<W> {
     async fn close(&mut self, reason: CloseReason) -> io::Result<()> {
         if self.front_written == 0 {
             let (code, word) = reason.websocket();
-            self.io.write_all(Frames::websocket_close(code, word).websocket()).await?;
+            self.io
+                .write_all(Frames::websocket_close(code, word).websocket())
+                .await?;
         }
         self.io.shutdown().await
     }

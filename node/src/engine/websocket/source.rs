@@ -28,7 +28,10 @@ pub(crate) struct WebSocketSource<R> {
 impl<R: AsyncRead + Unpin + Send> WebSocketSource<R> {
     /// `received` is what arrived behind the handshake.
     pub(crate) fn new(io: R, max_payload: usize, received: &[u8]) -> Self {
-        Self { io, decoder: Decoder::new(max_payload, received) }
+        Self {
+            io,
+            decoder: Decoder::new(max_payload, received),
+        }
     }
 
     /// Reads what is there into the decoder.
@@ -37,7 +40,11 @@ impl<R: AsyncRead + Unpin + Send> WebSocketSource<R> {
             // Cancel safe: bytes that were read are in the message when the future is ready, and only then.
             let len = self.io.read_buf(&mut message.limit(len)).await?;
             self.decoder.filled(len);
-            return if len == 0 { Err(TransportError::Ended) } else { Ok(()) };
+            return if len == 0 {
+                Err(TransportError::Ended)
+            } else {
+                Ok(())
+            };
         }
         match read_chunk(&mut self.io, |bytes| self.decoder.feed(bytes)).await? {
             0 => Err(TransportError::Ended),
