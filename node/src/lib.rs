@@ -2,5 +2,6 @@
 //! imports only what is above it in this list.
 
 pub mod ids;
+pub mod config;
 pub mod state;
 pub mod raft;
