@@ -318,10 +318,10 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         Engine,
-        "connections-max",
+        "sessions-max",
         "N",
         Some("100000"),
-        "Connections of the client port; more wait to be accepted",
+        "Sessions of this node; above, a handshake gets 503 and goes elsewhere",
     ),
     key(
         Engine,

@@ -3,6 +3,7 @@
 //!
 //! To add a key: a line in [`keys`], a field, and a line where the field is read.
 
+mod dev;
 mod error;
 pub mod keys;
 pub mod parse;
@@ -14,7 +15,10 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+pub use dev::DevConfig;
+pub(crate) use dev::is_passed;
 pub use error::{ConfigError, ConfigErrors, Origin};
+pub(crate) use reader::host_port;
 pub use sections::{ClusterSettings, EngineConfig};
 pub use serve::{InitialCluster, Member, Mode, ServeConfig};
 pub use sources::{Lookup, Sources};

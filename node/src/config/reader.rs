@@ -45,6 +45,12 @@ impl Reader {
         self.sources.get(flag).map(|given| given.origin.clone())
     }
 
+    /// What somebody wrote for a key, as opposed to its default.
+    pub(crate) fn given_text(&self, flag: &str) -> Option<&str> {
+        let given = self.sources.get(flag)?;
+        (given.origin != Origin::Default).then_some(given.text.as_str())
+    }
+
     /// Notes a refusal of a key whose text was well-formed.
     pub(crate) fn refuse(&mut self, flag: &'static str, (wrong, right): Wrong) {
         let origin = self.origin(flag);

@@ -98,8 +98,8 @@ pub struct EngineConfig {
     pub outbox_bytes_max: usize,
     /// Unsent frames at which a session counts as a slow consumer.
     pub outbox_frames_max: usize,
-    /// Open connections of the client port; at the limit, accepting waits.
-    pub connections_max: usize,
+    /// Sessions of this node; above, a handshake gets 503 and goes elsewhere.
+    pub sessions_max: usize,
     /// How long a session may live without joining a namespace.
     pub connect_timeout: Duration,
     /// Sessions closed per second while draining.
@@ -121,7 +121,7 @@ impl EngineConfig {
         };
         let outbox_bytes_max = reader.bytes("outbox-bytes-max", 16 << 10..=1 << 30);
         let outbox_frames_max = reader.count("outbox-frames-max", 16..=1_000_000);
-        let connections_max = reader.count("connections-max", 1..=10_000_000);
+        let sessions_max = reader.count("sessions-max", 1..=10_000_000);
         let connect_timeout = reader.duration("connect-timeout", seconds(1, 600));
         let drain_pace = reader.small("drain-pace", 1..=1_000_000);
         let drain_timeout = reader.duration("drain-timeout", seconds(1, 3_600));
@@ -132,7 +132,7 @@ impl EngineConfig {
             max_payload: size(max_payload?),
             outbox_bytes_max: size(outbox_bytes_max?),
             outbox_frames_max: outbox_frames_max?,
-            connections_max: connections_max?,
+            sessions_max: sessions_max?,
             connect_timeout: connect_timeout?,
             drain_pace: drain_pace?,
             drain_timeout: drain_timeout?,

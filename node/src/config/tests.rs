@@ -169,237 +169,72 @@ fn every_key_can_come_from_each_source() {
     assert_eq!(check(&[], &variables, "").unwrap(), from_file);
 }
 
+/// Flag, text, what was wrong => how what would be right begins.
+const REFUSALS: &str = "\
+node-id | 0 | `0` is out of bounds => 1 to
+node-id | one | `one` is no whole number => 1 to
+data-dir |  | is empty => a directory
+data-dir | Cargo.toml/x | `Cargo.toml` is no directory =>
+client-addr | 3001 | `3001` is no address to listen on => IP:PORT
+api-addr | localhost:1 | `localhost:1` is no address to listen on =>
+peer-addr | 127.0.0.1:99999 | `127.0.0.1:99999` is no address to listen on =>
+initial-cluster | 127.0.0.1:5001 | has `127.0.0.1:5001` without an id =>
+initial-cluster | 1=a:1,1=b:1 | names node 1 twice => ID=HOST:PORT
+initial-cluster | 1=a:1,2=a:1 | names the address a:1 twice =>
+initial-cluster | 1=a | `a` is no address to connect to =>
+initial-cluster | 1=a:0 | `a:0` is no address to connect to =>
+initial-cluster | 1=a:1, | has `` without an id =>
+initial-cluster | 2=a:1 | does not name this node, 1 => add 1=HOST:PORT
+role | gateway | `gateway` is not in this version => all
+role | core | `core` is not in this version => all
+role | king | `king` is no role => all
+seeds | a:1 | is not in this version => --node-id and
+bootstrap-expect | 3 | is not in this version => --node-id and
+advertise-peer | a b:1 | `a b:1` is no address to connect to =>
+zone | two words | `two words` is no zone => 1 to 63 letters
+groups | 257 | `257` is out of bounds => 1 to 256
+mode | test | `test` is no mode => production or development
+page-dir | nowhere | `nowhere` is no directory => an existing
+page-dir | src | is only for development => leave it out
+retention | 10 | `10` is no duration => a whole number and ms
+retention | 0s | `0ms` is out of bounds => 1s to 365d
+retention-bytes | 1 | `1B` is out of bounds => 1KiB to 1024GiB
+retention-count | -1 | `-1` is no whole number => 1 to 100000000
+resume-window | 31d | `31d` is out of bounds => 1s to 30d
+key-window |  | is empty => a whole number and ms
+keys-max | 0 | `0` is out of bounds => 1 to 10000000
+event-bytes-max | 5MB | `5MB` is out of bounds => 1KiB to 4MB
+event-bytes-max | 1 mb | `1 mb` is no size => a whole number
+rooms-per-socket-max | 0 | `0` is out of bounds => 1 to 100000
+room-name-bytes-max | 21 | `21` is out of bounds => 22 to 1024
+lease | 61s | `61s` is out of bounds => 1s to 1m
+ping-interval-ms | 25s | `25s` is no whole number => 100 to 600000
+ping-timeout-ms | 0 | `0` is out of bounds => 100 to 600000
+max-payload | 1 | `1B` is out of bounds => 1KiB to 16MiB
+outbox-bytes-max | 1 | `1B` is out of bounds => 16KiB to 1GiB
+outbox-frames-max | 1 | `1` is out of bounds => 16 to 1000000
+sessions-max | 0 | `0` is out of bounds => 1 to 10000000
+connect-timeout | 0s | `0ms` is out of bounds => 1s to 10m
+drain-pace | 0 | `0` is out of bounds => 1 to 1000000
+drain-timeout | 2h | `2h` is out of bounds => 1s to 1h";
+
 #[test]
 fn every_refusal_names_key_origin_fault_and_cure() {
-    let long_zone = "z".repeat(64);
-    let table: &[(&'static str, &str, &str)] = &[
+    let table = REFUSALS.lines().map(|line| {
+        let cells: Vec<&str> = line.splitn(3, " | ").collect();
+        let (wrong, right) = cells[2].split_once(" =>").unwrap();
         (
-            "node-id",
-            "0",
-            "`0` is out of bounds; right would be: 1 to ",
-        ),
-        (
-            "node-id",
-            "one",
-            "`one` is no whole number; right would be: 1 to ",
-        ),
-        ("data-dir", "", "is empty; right would be: a directory"),
-        (
-            "data-dir",
-            "Cargo.toml/x",
-            "`Cargo.toml` is no directory; right",
-        ),
-        (
-            "client-addr",
-            "3001",
-            "`3001` is no address to listen on; right would be: IP:PORT",
-        ),
-        (
-            "api-addr",
-            "localhost:1",
-            "`localhost:1` is no address to listen on; right",
-        ),
-        (
-            "peer-addr",
-            "127.0.0.1:99999",
-            "`127.0.0.1:99999` is no address to listen on; right",
-        ),
-        (
-            "initial-cluster",
-            "127.0.0.1:5001",
-            "has `127.0.0.1:5001` without an id; right",
-        ),
-        (
-            "initial-cluster",
-            "1=a:1,1=b:1",
-            "names node 1 twice; right would be: ID=HOST:PORT",
-        ),
-        (
-            "initial-cluster",
-            "1=a:1,2=a:1",
-            "names the address a:1 twice; right",
-        ),
-        (
-            "initial-cluster",
-            "1=a",
-            "`a` is no address to connect to; right",
-        ),
-        (
-            "initial-cluster",
-            "1=a:0",
-            "`a:0` is no address to connect to; right",
-        ),
-        ("initial-cluster", "1=a:1,", "has `` without an id; right"),
-        (
-            "initial-cluster",
-            "2=a:1",
-            "does not name this node, 1; right would be: add 1=HOST:PORT",
-        ),
-        (
-            "role",
-            "gateway",
-            "`gateway` is not in this version; right would be: all",
-        ),
-        (
-            "role",
-            "core",
-            "`core` is not in this version; right would be: all",
-        ),
-        ("role", "king", "`king` is no role; right would be: all"),
-        (
-            "seeds",
-            "a:1",
-            "is not in this version; right would be: --node-id and",
-        ),
-        (
-            "bootstrap-expect",
-            "3",
-            "is not in this version; right would be: --node-id and",
-        ),
-        (
-            "advertise-peer",
-            "a b:1",
-            "`a b:1` is no address to connect to; right",
-        ),
-        (
-            "zone",
-            &long_zone,
-            "is no zone; right would be: 1 to 63 letters",
-        ),
-        (
-            "groups",
-            "257",
-            "`257` is out of bounds; right would be: 1 to 256",
-        ),
-        (
-            "mode",
-            "test",
-            "`test` is no mode; right would be: production or development",
-        ),
-        (
-            "page-dir",
-            "nowhere",
-            "`nowhere` is no directory; right would be: an existing",
-        ),
-        (
-            "page-dir",
-            "src",
-            "is only for development; right would be: leave it out",
-        ),
-        (
-            "retention",
-            "10",
-            "`10` is no duration; right would be: a whole number and ms",
-        ),
-        (
-            "retention",
-            "0s",
-            "`0ms` is out of bounds; right would be: 1s to 365d",
-        ),
-        (
-            "retention-bytes",
-            "1",
-            "`1B` is out of bounds; right would be: 1KiB to 1024GiB",
-        ),
-        (
-            "retention-count",
-            "-1",
-            "`-1` is no whole number; right would be: 1 to 100000000",
-        ),
-        (
-            "resume-window",
-            "31d",
-            "`31d` is out of bounds; right would be: 1s to 30d",
-        ),
-        (
-            "key-window",
-            "",
-            "is empty; right would be: a whole number and ms",
-        ),
-        (
-            "keys-max",
-            "0",
-            "`0` is out of bounds; right would be: 1 to 10000000",
-        ),
-        (
-            "event-bytes-max",
-            "5MB",
-            "`5MB` is out of bounds; right would be: 1KiB to 4MB",
-        ),
-        (
-            "event-bytes-max",
-            "1 mb",
-            "`1 mb` is no size; right would be: a whole number",
-        ),
-        (
-            "rooms-per-socket-max",
-            "0",
-            "`0` is out of bounds; right would be: 1 to 100000",
-        ),
-        (
-            "room-name-bytes-max",
-            "21",
-            "`21` is out of bounds; right would be: 22 to 1024",
-        ),
-        (
-            "lease",
-            "61s",
-            "`61s` is out of bounds; right would be: 1s to 1m",
-        ),
-        (
-            "ping-interval-ms",
-            "25s",
-            "`25s` is no whole number; right would be: 100 to 600000",
-        ),
-        (
-            "ping-timeout-ms",
-            "0",
-            "`0` is out of bounds; right would be: 100 to 600000",
-        ),
-        (
-            "max-payload",
-            "1",
-            "`1B` is out of bounds; right would be: 1KiB to 16MiB",
-        ),
-        (
-            "outbox-bytes-max",
-            "1",
-            "`1B` is out of bounds; right would be: 16KiB to 1GiB",
-        ),
-        (
-            "outbox-frames-max",
-            "1",
-            "`1` is out of bounds; right would be: 16 to 1000000",
-        ),
-        (
-            "connections-max",
-            "0",
-            "`0` is out of bounds; right would be: 1 to 10000000",
-        ),
-        (
-            "connect-timeout",
-            "0s",
-            "`0ms` is out of bounds; right would be: 1s to 10m",
-        ),
-        (
-            "drain-pace",
-            "0",
-            "`0` is out of bounds; right would be: 1 to 1000000",
-        ),
-        (
-            "drain-timeout",
-            "2h",
-            "`2h` is out of bounds; right would be: 1s to 1h",
-        ),
-    ];
-    for (flag, text, words) in table {
-        let message = refusal(&[(*flag, *text)], &[], "");
-        let key = keys::Key::find(flag).unwrap().path();
-        assert!(
-            message.starts_with(&format!("{key} (flag --{flag}) ")),
-            "{message}"
-        );
-        assert!(message.contains(words), "{flag} {text}: {message}");
+            cells[0],
+            cells[1],
+            format!("{wrong}; right would be:{right}"),
+        )
+    });
+    let table: Vec<_> = table.collect();
+    for (flag, text, words) in &table {
+        let key = keys::Key::find(flag).unwrap();
+        let message = refusal(&[(key.flag, *text)], &[], "");
+        let start = format!("{} (flag --{flag}) {words}", key.path());
+        assert!(message.starts_with(&start), "{flag} {text}: {message}");
     }
     let of_serve = keys::KEYS
         .iter()
