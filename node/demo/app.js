@@ -60,6 +60,17 @@ async function ask(event, ...args) {
   }
 }
 
+// Asks on this connection until there is an answer other than one that passes by itself.
+async function insist(event, ...args) {
+  const asked = socket.io.engine;
+  for (;;) {
+    const answer = await ask(event, ...args);
+    if (answer && !RETRY.includes(answer.error?.code)) return answer;
+    if (!socket.connected || socket.io.engine !== asked) return undefined;
+    await pause(300);
+  }
+}
+
 function connect() {
   socket = io({
     transports: ["websocket"],
@@ -71,13 +82,20 @@ function connect() {
   });
   socket.on("connect", onConnect);
   socket.on("disconnect", onDisconnect);
-  socket.on("connect_error", (error) =>
-    view.status(
-      absence ? "away" : "connecting",
-      absence ? null : `No node answers (${error.message}); trying again`,
-    ),
-  );
+  socket.on("connect_error", onConnectError);
   socket.on("chat", onChat);
+}
+
+// A refusal by the server is final for the stock client; whatever else is wrong, it tries again.
+function onConnectError(error) {
+  if (!socket.active) {
+    view.status("failed", "Refused");
+    view.banner("bad", `The server refused the connection: ${error.message}`);
+  } else if (absence) {
+    view.status("away", null);
+  } else {
+    view.status("connecting", `No node answers (${error.message}); trying again`);
+  }
 }
 
 function onConnect() {
@@ -110,15 +128,7 @@ async function findNode() {
 async function enter(room, recovered) {
   const back = homecoming;
   if (!recovered) room.held ??= [];
-  let answer = await ask("join", room.name);
-  while (
-    socket.connected &&
-    back === homecoming &&
-    (!answer || RETRY.includes(answer.error?.code))
-  ) {
-    await pause(300);
-    answer = await ask("join", room.name);
-  }
+  const answer = await insist("join", room.name);
   // Without an answer the connection is gone, and the next connect enters again.
   if (!answer) return;
   if (back && back === homecoming && --back.waiting === 0) arrived(back);
@@ -133,7 +143,7 @@ async function enter(room, recovered) {
 async function readHistory(room) {
   let where = room.offset ? { after: room.offset } : { last: HISTORY_AT_JOIN };
   for (let more = true; more;) {
-    const page = await ask("history", room.name, where);
+    const page = await insist("history", room.name, where);
     if (!page) return;
     if (!page.ok) break;
     if (where.after && !page.complete)
@@ -170,8 +180,13 @@ async function arrived(back) {
 
 function onDisconnect(reason) {
   if (reason === "io client disconnect") return;
-  absence ??= { since: Date.now(), node };
   homecoming = null;
+  if (!socket.active) {
+    view.status("failed", "Disconnected by the server");
+    view.banner("bad", "The server ended this session. Reload the page for a new one.");
+    return;
+  }
+  absence ??= { since: Date.now(), node };
   view.status("away", null, absence.since);
   view.banner(
     "away",
