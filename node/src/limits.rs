@@ -67,3 +67,65 @@ const _: () = assert!(
     "one largest message must fit"
 );
 const _: () = assert!(READ_CHUNK_BYTES >= 14, "a frame header must fit a chunk");
+
+// --- Between sockets and the log -------------------------------------------------------------------
+
+/// How long an operation waits for a leader before it is refused as `unavailable`, or its outcome is
+/// called unknown. A failover takes less.
+pub const OPERATION_DEADLINE: Duration = Duration::from_secs(5);
+/// Operations handed to a group's proposer and not taken yet; above, `overloaded`.
+pub const SUBMISSIONS_MAX: usize = 8192;
+/// Operations a proposer holds before it stops taking more.
+pub const PROPOSER_QUEUE_MAX: usize = 8192;
+/// Operations of one batch.
+pub const BATCH_OPS_MAX: usize = 512;
+/// Bytes of one batch's operations; a single larger operation makes a batch of its own.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Batches of one group that this node has in flight; while they are, the next one collects.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
+/// Proposals waiting in a stream to a leader; above, the proposer waits.
+pub const PROPOSE_STREAM_MAX: usize = 16;
+/// Entries whose effects the fan-out has not taken yet; above, apply waits.
+pub const EFFECTS_MAX: usize = 1024;
+/// Volatile events waiting for a group's fan-out; above, they are dropped.
+pub const FANOUT_ASKS_MAX: usize = 1024;
+/// Volatile events and answers waiting for one peer; above, they are dropped.
+pub const RELAY_QUEUE_MAX: usize = 1024;
+/// Largest message between nodes: an entry and its envelope.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 9 * 1024 * 1024;
+/// Positions of one page of a replay.
+pub const REPLAY_PAGE_EVENTS: usize = 256;
+/// Answers held for a socket that is catching up or has operations under way; above, its transport is
+/// closed and it resumes.
+pub const SOCKET_ANSWERS_HELD_MAX: usize = 4096;
+/// Entries after which a group's state is written as a snapshot; bounds the replay of a restart.
+pub const SNAPSHOT_EVERY_ENTRIES: u64 = 100_000;
+/// Entries that a purge must gain to be worth it.
+pub const PURGE_BATCH_ENTRIES: u64 = 4096;
+/// Bytes of log entries kept in memory, over all groups.
+pub const LOG_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+// --- Socket.IO and its handlers --------------------------------------------------------------------
+
+/// Namespaces of one connection; above, the connection is closed.
+pub const NAMESPACES_PER_SESSION_MAX: usize = 64;
+/// Bytes of a namespace's name; a longer one is an unknown namespace.
+pub const NAMESPACE_NAME_BYTES_MAX: usize = 256;
+/// Events waiting for a socket's handler; above, reading from the client stops.
+pub const SOCKET_EVENTS_QUEUED_MAX: usize = 256;
+/// Bytes of an identity that a client claims in development mode.
+pub const IDENTITY_BYTES_MAX: usize = 256;
+/// Bytes of the JSON that member lists show of a socket.
+pub const MEMBER_DATA_BYTES_MAX: usize = 4096;
+/// Members of one page.
+pub const MEMBERS_PAGE_MAX: usize = 1000;
+/// Events of one page of history.
+pub const HISTORY_PAGE_MAX: usize = 500;
+/// Events read from the log at once for a page of history.
+pub const HISTORY_READ_EVENTS: usize = 32;
+/// Bytes of events of one page of history, beyond its first event.
+pub const HISTORY_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a `publish` beside its event: its name, target, key.
+pub const PACKET_OVERHEAD_BYTES_MAX: usize = 16 * 1024;
+/// How long a draining node waits for its last operations to reach the log.
+pub const SETTLE_DEADLINE: Duration = Duration::from_secs(2);

@@ -48,6 +48,12 @@ impl Tasks {
         self.stop.cancel();
     }
 
+    /// Cancelled when [`Tasks::stop`] is called.
+    #[must_use]
+    pub fn token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
     /// Whether [`Tasks::stop`] was called.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
