@@ -1,6 +1,7 @@
 //! The client side of Raft: openraft's network traits over tonic. Appends run pipelined on one
 //! stream per peer and group; heartbeats, votes and snapshots have connections of their own.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -231,6 +232,12 @@ impl Link {
         let pace = Arc::new(Pace::new());
         let (header, group) = (self.peers.header(self.target), self.group);
         let sender = pace.clone();
+        // Openraft waits out its backoff when it makes a request. A node that is gone refuses the
+        // call before it reads one, so without this look the backoff would never be waited for.
+        let mut input = input.peekable();
+        if Pin::new(&mut input).peek().await.is_none() {
+            return Ok(stream::empty().boxed());
+        }
         let requests = input.map(move |request| {
             sender.sent();
             append_to_wire(header.clone(), group, &request)
