@@ -81,7 +81,8 @@ pub struct GroupStatus {
     pub leader: Option<NodeId>,
     /// Term.
     pub term: u64,
-    /// True when this node leads and has applied everything of earlier terms.
+    /// True when this node leads, a majority answered it lately, and it has applied everything of
+    /// earlier terms.
     pub leading: bool,
     /// Last applied index here.
     pub applied: u64,

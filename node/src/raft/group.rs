@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
@@ -49,6 +50,8 @@ pub(crate) struct Group {
     stopping: Arc<AtomicBool>,
     /// Longest time a snapshot may take.
     snapshot_timeout: Duration,
+    /// A leader whose last acknowledgement of a majority is older does not count as leading.
+    quorum_age_max: Duration,
 }
 
 impl Group {
@@ -91,7 +94,18 @@ impl Group {
         };
         tokio::spawn(watcher.run(raft.metrics()));
         let snapshot_timeout = config.timings.install_snapshot;
-        Ok(Self { id, raft, snapshots, log, applied, status, stopping, snapshot_timeout })
+        let quorum_age_max = config.timings.election_max * 2;
+        Ok(Self {
+            id,
+            raft,
+            snapshots,
+            log,
+            applied,
+            status,
+            stopping,
+            snapshot_timeout,
+            quorum_age_max,
+        })
     }
 
     /// As of now; `applied` is exact.
@@ -99,7 +113,19 @@ impl Group {
         let mut status = *self.status.borrow();
         status.applied = self.applied.load(Ordering::Acquire);
         status.first = self.log.first();
+        status.leading = status.leading && self.has_quorum();
         status
+    }
+
+    /// Whether a majority answered this leader lately: one that is cut off believes in itself until
+    /// it hears of another, and must renew nobody's lease meanwhile, its own included.
+    fn has_quorum(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let alone = metrics.membership_config.voter_ids().count() == 1;
+        alone || metrics.last_quorum_acked.is_some_and(|at| {
+            at.into_inner().elapsed() < self.quorum_age_max
+        })
     }
 
     /// Every change of leader, term, leading, applied or first; the last two may lag.
