@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
-use futures_util::stream;
+use futures_util::{Stream, TryStreamExt, stream};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use parking_lot::RwLock;
@@ -105,6 +104,11 @@ impl LogStore {
         self.with(|log| log.read(index, index + 1).next().transpose().map(|e| e.map(to_entry)))
     }
 
+    /// The index behind the last entry.
+    fn next(&self) -> io::Result<u64> {
+        self.with(|log| Ok(log.log_state().last().map_or(0, |last| last.1 + 1)))
+    }
+
     fn with<T>(&self, f: impl FnOnce(&RaftLog<WalTypes>) -> io::Result<T>) -> io::Result<T> {
         f(self.shared.log.read().as_ref().ok_or_else(closed)?)
     }
@@ -156,22 +160,21 @@ impl LogStore {
         }
         Ok(page)
     }
+}
 
-    /// The stored part of a range, as openraft's readers give it: holes at its ends are left out.
-    fn clip<RB: RangeBounds<u64>>(&self, range: &RB) -> io::Result<(u64, u64)> {
-        let from = match range.start_bound() {
-            Bound::Included(from) => *from,
-            Bound::Excluded(before) => before.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let to = match range.end_bound() {
-            Bound::Included(last) => last.saturating_add(1),
-            Bound::Excluded(to) => *to,
-            Bound::Unbounded => u64::MAX,
-        };
-        let next = self.with(|log| Ok(log.log_state().last().map_or(0, |last| last.1 + 1)))?;
-        Ok((from.max(self.first()), to.min(next)))
-    }
+/// A range's first index, and the one behind its last.
+fn bounds<RB: RangeBounds<u64>>(range: &RB) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(from) => *from,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(to) => *to,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to)
 }
 
 fn closed() -> io::Error {
@@ -195,18 +198,16 @@ impl RaftLogReader<TypeConfig> for LogStore {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<LogEntry>> {
-        let (from, to) = self.clip(&range)?;
-        let mut entries = Vec::new();
-        let mut next = from;
-        while next < to {
-            let Some(entry) = self.entry(next)? else { break };
-            entries.push(entry);
-            next += 1;
-        }
-        Ok(entries)
+        let (from, to) = bounds(&range);
+        let next = self.next()?;
+        // Entry by entry, so that an append does not wait for a long read. The contract is "what is
+        // stored", not "from the beginning of the range".
+        let indexes = from.max(self.first())..to.min(next);
+        indexes.map(|index| self.entry(index)).filter_map(Result::transpose).collect()
     }
 
-    /// Read page by page: apply after a restart must not load a whole log.
+    /// What apply reads, page by page: after a restart that may be a whole log. An entry that is
+    /// not there is an error, because nothing would be as wrong as to apply around it.
     async fn entries_stream<RB>(
         &mut self,
         range: RB,
@@ -214,29 +215,26 @@ impl RaftLogReader<TypeConfig> for LogStore {
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
-        let store = self.clone();
-        let bounds = self.clip(&range);
-        let (first, to) = match &bounds {
-            Ok(bounds) => *bounds,
-            Err(_) => (0, 0),
-        };
-        let failed = bounds.err();
-        let pages = stream::try_unfold((store, first, failed), move |(store, from, failed)| {
+        let (store, (from, to)) = (self.clone(), bounds(&range));
+        let next = self.next();
+        let to = to.min(*next.as_ref().unwrap_or(&to));
+        let failed = next.err();
+        let pages = stream::try_unfold((from, failed), move |(from, failed)| {
             let page = match failed {
                 Some(e) => Err(e),
-                None if from >= to => Ok(Vec::new()),
                 None => store.page(from, to, PAGE_BYTES),
             };
             async move {
                 let page = page?;
+                if page.is_empty() && from < to {
+                    return Err(io::Error::other(format!("entry {from} is missing in the log")));
+                }
                 let next = from + page.len() as u64;
-                Ok::<_, io::Error>((!page.is_empty()).then_some((page, (store, next, None))))
+                let more = !page.is_empty();
+                Ok(more.then(|| (stream::iter(page.into_iter().map(Ok)), (next, None))))
             }
         });
-        Box::pin(futures_util::TryStreamExt::try_flatten(futures_util::TryStreamExt::map_ok(
-            pages,
-            |page| stream::iter(page.into_iter().map(Ok)),
-        )))
+        Box::pin(pages.try_flatten())
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {

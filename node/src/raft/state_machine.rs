@@ -60,17 +60,8 @@ impl Machine {
         Self { state, snapshots, applied: None, applied_index, membership }
     }
 
-    fn take_in(
-        &mut self,
-        batch: &mut Batch,
-        (entry, responder): EntryResponder<TypeConfig>,
-    ) -> io::Result<()> {
-        let before = batch.last.or(self.applied);
-        let expected = before.map_or(entry.log_id.index, |before| before.index + 1);
-        if entry.log_id.index != expected {
-            let message = format!("entry {expected} to apply is missing in the log");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
+    fn take_in(&mut self, batch: &mut Batch, item: EntryResponder<TypeConfig>) {
+        let (entry, responder) = item;
         batch.last = Some(entry.log_id);
         batch.responders.extend(responder);
         if let Some(membership) = entry.get_membership() {
@@ -80,7 +71,6 @@ impl Machine {
             batch.bytes += command.len();
             batch.commands.push(Committed { index: entry.log_id.index, command });
         }
-        Ok(())
     }
 
     async fn apply_batch(&mut self, batch: Batch) {
@@ -111,10 +101,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
     {
         while let Some(entry) = entries.next().await {
             let mut batch = Batch::default();
-            self.take_in(&mut batch, entry?)?;
+            self.take_in(&mut batch, entry?);
             while batch.commands.len() < BATCH_COMMAND_COUNT_MAX && batch.bytes < PAGE_BYTES {
                 let Some(Some(entry)) = entries.next().now_or_never() else { break };
-                self.take_in(&mut batch, entry?)?;
+                self.take_in(&mut batch, entry?);
             }
             self.apply_batch(batch).await;
         }
