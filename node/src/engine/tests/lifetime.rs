@@ -140,7 +140,7 @@ async fn a_session_without_a_namespace_ends_after_45_seconds() {
 async fn a_slow_reader_fills_its_outbox_and_only_the_caller_decides() {
     let mut config = small();
     config.outbox.bytes_max = 20_000;
-    let rig = rig_with(config, b"").await;
+    let mut rig = rig_with(config, b"").await;
     sleep(seconds(1)).await;
     assert!(rig.session.is_writable());
     let frame = message_frame(&"x".repeat(996));
@@ -162,12 +162,22 @@ async fn a_slow_reader_fills_its_outbox_and_only_the_caller_decides() {
     assert_eq!(rig.engine.counters().values().outbox_full, 1);
     let start = Instant::now();
     rig.session.close(CloseReason::SlowConsumer);
+    assert_eq!(
+        rig.seen.recv().await,
+        Some(Seen::Closed(CloseReason::SlowConsumer))
+    );
+    assert_eq!(
+        start.elapsed(),
+        Duration::ZERO,
+        "the handler is told at once"
+    );
     assert_eq!(rig.session.closed().await, CloseReason::SlowConsumer);
     assert!(
         start.elapsed() <= seconds(1),
         "a client that does not read holds nothing up"
     );
-    assert_eq!(rig.expect_end().await, CloseReason::SlowConsumer);
+    rig.task.await.unwrap();
+    assert_eq!(rig.engine.registry().count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
