@@ -2,6 +2,7 @@
 
 mod admin;
 mod page;
+mod report;
 
 use std::sync::Arc;
 
@@ -83,6 +84,7 @@ pub async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     node.admin.adapter_started(&adapter);
     let port = client_port(&config, &node, &adapter, client, tasks.child())?;
     node.admin.port_started(&port);
+    tokio::spawn(report::run(Arc::clone(&adapter), Arc::clone(port.engine()), node.metrics.clone()));
     tracing::info!(node = config.node_id, cluster = adapter.consensus().cluster_id(), "node serves");
 
     tokio::select! {

@@ -60,6 +60,7 @@ pub(crate) struct Fanout<S> {
     /// Rooms of sockets whose connect is being applied: their join precedes their attach.
     pub(crate) arriving: Vec<(SocketId, Vec<Arc<str>>)>,
     pub(crate) deliveries: metrics::Counter,
+    pub(crate) live: metrics::Gauge,
 }
 
 impl<S: Sockets> Fanout<S> {
@@ -122,7 +123,7 @@ impl<S: Sockets> Fanout<S> {
             Effect::WentAway { socket, owner, .. } | Effect::Ended { socket, owner, .. }
                 if self.is_ours(owner) =>
             {
-                if let Some(member) = self.index.remove(socket) {
+                if let Some(member) = self.remove(socket) {
                     member.stop();
                 }
             }
@@ -181,15 +182,22 @@ impl<S: Sockets> Fanout<S> {
 
     fn fence(&mut self, id: SocketId, generation: u64) {
         if self.index.get(id).is_some_and(|socket| socket.generation <= generation)
-            && let Some(socket) = self.index.remove(id)
+            && let Some(socket) = self.remove(id)
         {
             socket.stop();
             socket.session.close(CloseReason::Fenced);
         }
     }
 
+    fn remove(&mut self, id: SocketId) -> Option<Arc<LocalSocket>> {
+        let removed = self.index.remove(id);
+        self.live.decrement(f64::from(u8::from(removed.is_some())));
+        removed
+    }
+
     fn close_all(&mut self, reason: CloseReason) {
         for socket in self.index.drain() {
+            self.live.decrement(1.0);
             socket.stop();
             socket.session.close(reason);
         }
@@ -242,6 +250,8 @@ impl<S: Sockets> Fanout<S> {
         start: Option<Position>,
     ) {
         socket.answer_now(&connect_frames(&attach, &socket, start, self.replica.epoch()));
+        self.remove(socket.id);
+        self.live.increment(1.0);
         self.index.insert(Arc::clone(&socket));
         self.index.join(socket.id, &rooms);
         let attached = Attached::Socket { socket: Arc::clone(&socket), recovered: start.is_some() };

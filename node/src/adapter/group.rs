@@ -99,6 +99,7 @@ impl Group {
             index: Index::default(),
             arriving: Vec::new(),
             deliveries: crate::metrics::deliveries(),
+            live: crate::metrics::sockets(),
         };
         tokio::spawn(fanout.run(applied, asked));
         replica.listen();
@@ -143,6 +144,12 @@ impl Group {
         let consensus = self.history.consensus.clone();
         let mut courier = Courier::new(self.id, consensus, Arc::clone(&self.leadership));
         courier.send(command).await;
+    }
+
+    /// Whether this node may accept work for the group.
+    #[must_use]
+    pub fn holds_lease(&self) -> bool {
+        self.lease.holds()
     }
 
     /// Whether operations of this node are on their way to the log.

@@ -35,7 +35,7 @@ impl Index {
     }
 
     pub(crate) fn insert(&mut self, socket: Arc<LocalSocket>) {
-        self.remove(socket.id);
+        debug_assert!(!self.sockets.contains_key(&socket.id), "the old one is removed first");
         let rooms = self.namespaces.entry(Arc::clone(&socket.namespace)).or_default();
         rooms.everyone.insert(socket.id, Arc::clone(&socket));
         self.sockets.insert(socket.id, Entry { socket, rooms: Vec::new() });

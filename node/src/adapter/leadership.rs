@@ -176,6 +176,7 @@ impl Leadership {
         let expired = self.expired_leases(term, now, lease, &producers);
         if !expired.is_empty() {
             tracing::info!(group = self.group, count = expired.len(), "leases expired: detaching");
+            crate::metrics::detaches().increment(expired.len() as u64);
             let detach = |incarnation| encode(Body::Detach(Detach { incarnation }));
             return Some(expired.into_iter().map(detach).collect());
         }

@@ -78,11 +78,13 @@ impl PeerHandler for Peers {
         while let Some(request) = requests.next().await {
             match request?.kind {
                 Some(Kind::Emit(emit)) => {
+                    crate::metrics::relay_received("emit").increment(1);
                     if let Some(group) = adapter.group(emit.group) {
                         group.volatile(Arc::new(event(emit)));
                     }
                 }
                 Some(Kind::Answer(answer)) => {
+                    crate::metrics::relay_received("answer").increment(1);
                     if let Ok(id) = <[u8; 16]>::try_from(answer.socket_id.as_ref()) {
                         let data = Answer { data: answer.data, attachments: answer.attachments };
                         adapter.requests().answer(answer.request, SocketId(id), data);

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::metrics::{Counter, Gauge, Histogram};
 use bytes::Bytes;
 use prost::Message;
 use roomcast_proto::command::{Batch, Command, Op, Register, command::Body};
@@ -17,7 +18,7 @@ use super::courier::Courier;
 use super::lease::Lease;
 use super::pending::Pending;
 use crate::ids::{Entropy, Incarnation, NodeId};
-use crate::limits;
+use crate::{limits, metrics};
 
 /// How long a batch may be in flight without an outcome before it is sent again.
 const RESEND_AFTER: Duration = Duration::from_millis(700);
@@ -35,6 +36,7 @@ pub(crate) struct Submission {
 
 struct InFlight {
     sequence: u64,
+    first_sent: Instant,
     command: Bytes,
     sent: Instant,
     deadline: Option<Instant>,
@@ -51,6 +53,30 @@ pub(crate) struct Proposer {
     pub(crate) queue: VecDeque<Submission>,
     in_flight: VecDeque<InFlight>,
     next_sequence: u64,
+    metrics: Metrics,
+}
+
+/// Handles of the metrics that a proposer counts in.
+struct Metrics {
+    sent: Counter,
+    sent_again: Counter,
+    operations: Counter,
+    per_batch: Histogram,
+    seconds: Histogram,
+    waiting: Gauge,
+}
+
+impl Metrics {
+    fn new() -> Self {
+        Self {
+            sent: metrics::proposals("sent"),
+            sent_again: metrics::proposals("sent_again"),
+            operations: metrics::operations(),
+            per_batch: metrics::batch_operations(),
+            seconds: metrics::proposal_seconds(),
+            waiting: metrics::proposals_waiting(),
+        }
+    }
 }
 
 /// Why a life as a producer ended.
@@ -80,6 +106,7 @@ impl Proposer {
             queue: VecDeque::new(),
             in_flight: VecDeque::new(),
             next_sequence: 1,
+            metrics: Metrics::new(),
         }
     }
 
@@ -149,11 +176,14 @@ impl Proposer {
             }
             let pending = &self.pending;
             while self.in_flight.front().is_some_and(|batch| !pending.contains(batch.sequence)) {
-                self.in_flight.pop_front();
+                if let Some(batch) = self.in_flight.pop_front() {
+                    self.metrics.seconds.record(batch.first_sent.elapsed().as_secs_f64());
+                }
             }
             while self.in_flight.len() < limits::BATCHES_IN_FLIGHT_MAX && !self.queue.is_empty() {
                 self.send_batch(incarnation).await;
             }
+            self.metrics.waiting.set(self.queue.len() as f64);
         }
     }
 
@@ -195,15 +225,21 @@ impl Proposer {
         self.next_sequence += 1;
         let batch = Batch { incarnation, sequence, ops };
         let command = encode(Body::Batch(batch.encode_to_vec().into()));
+        self.metrics.sent.increment(1);
+        self.metrics.operations.increment(completions.len() as u64);
+        self.metrics.per_batch.record(completions.len() as f64);
         self.pending.add(sequence, completions);
         self.courier.send(command.clone()).await;
-        self.in_flight.push_back(InFlight { sequence, command, sent: Instant::now(), deadline });
+        let now = Instant::now();
+        let batch = InFlight { sequence, first_sent: now, command, sent: now, deadline };
+        self.in_flight.push_back(batch);
     }
 
     /// Everything in flight goes out again, in order: apply ignores what it has seen.
     async fn resend(&mut self) {
         for batch in &mut self.in_flight {
             batch.sent = Instant::now();
+            self.metrics.sent_again.increment(1);
             self.courier.send(batch.command.clone()).await;
         }
     }

@@ -25,7 +25,6 @@ pub(crate) enum Applied {
 }
 
 /// The state machine of one group on this node.
-#[derive(Debug)]
 pub(crate) struct Replica {
     group: GroupId,
     state: RwLock<GroupState>,
@@ -34,6 +33,13 @@ pub(crate) struct Replica {
     effects: mpsc::Sender<Applied>,
     /// Whether the fan-out listens. What is replayed at start concerns no socket of this process.
     listening: AtomicBool,
+    entries_applied: metrics::Counter,
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").field("group", &self.group).finish_non_exhaustive()
+    }
 }
 
 impl Replica {
@@ -44,6 +50,7 @@ impl Replica {
             epoch: AtomicU64::new(0),
             effects,
             listening: AtomicBool::new(false),
+            entries_applied: crate::metrics::entries_applied(),
         }
     }
 
@@ -94,6 +101,7 @@ impl StateMachine for Replica {
     async fn apply(&self, entries: Vec<Committed>) {
         for committed in entries {
             let effects = self.apply_one(&committed);
+            self.entries_applied.increment(1);
             self.report(Applied::Entry { index: committed.index, effects }).await;
         }
     }

@@ -28,7 +28,10 @@ async fn look(adapter: &Adapter, group: &Group, snapshot: &mut u64) {
     let status = consensus.status(group.id);
     if status.applied.saturating_sub(*snapshot) >= limits::SNAPSHOT_EVERY_ENTRIES {
         match consensus.snapshot(group.id).await {
-            Ok(index) => *snapshot = index,
+            Ok(index) => {
+                crate::metrics::snapshots().increment(1);
+                *snapshot = index;
+            }
             Err(error) => tracing::warn!(group = group.id, %error, "snapshot failed"),
         }
     }

@@ -95,6 +95,7 @@ impl Broadcast {
         if size > group.view().settings().event_bytes_max as usize {
             return Operation::refused(group, OperationError::TooLarge);
         }
+        crate::metrics::events_published().increment(1);
         let publish = Publish {
             socket: Some(socket_ref(&self.socket.local)),
             namespace: self.socket.namespace().to_owned(),

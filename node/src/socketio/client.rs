@@ -15,7 +15,7 @@ use crate::adapter::{Adapter, Answer, Parting};
 use crate::engine::{
     Acceptor, CloseReason, Frames, Handler, Handshake, Message, Refused, SessionHandle,
 };
-use crate::limits;
+use crate::{limits, metrics};
 
 /// How long a client that cannot be served now should wait before it tries again.
 const RETRY_AFTER_SECONDS: u32 = 1;
@@ -193,6 +193,7 @@ fn part(slot: &Arc<Slot>, parting: Parting, reason: &'static str) {
         socket.local.stop();
         socket.group.part(&socket.local, parting);
     }
+    metrics::disconnects(reason).increment(1);
     slot.take_last(Incoming::Disconnected { reason });
 }
 

@@ -73,6 +73,13 @@ impl Connecting {
             _ = self.session.closed() => return,
             attached = self.attach(&applicant, earlier, deadline) => attached,
         };
+        let result = match &attached {
+            Ok((_, _, true)) => "recovered",
+            Ok((_, _, false)) => "new",
+            Err(Failure::Overloaded) => "overloaded",
+            Err(_) => "unavailable",
+        };
+        metrics::connects(result).increment(1);
         match attached {
             Ok((local, group, recovered)) => {
                 self.session.mark_joined();
@@ -151,7 +158,11 @@ impl Connecting {
         match self.until(deadline, &kind, attach).await {
             (Attached::Socket { socket, recovered }, group) => Ok((socket, group, recovered)),
             (Attached::Failed(failure), _) => Err(failure),
-            (Attached::NotRecovered(_) | Attached::Refused(_), _) => Err(Failure::Unavailable),
+            (Attached::Refused(refusal), _) => {
+                tracing::warn!(?refusal, "apply refused a connect");
+                Err(Failure::Unavailable)
+            }
+            (Attached::NotRecovered(_), _) => Err(Failure::Unavailable),
         }
     }
 
@@ -221,6 +232,7 @@ impl Connecting {
         let data = data.as_ref().map(String::as_bytes);
         let text = encode::connect_error(&self.namespace, &rejection.message, data);
         self.slot.fail();
+        metrics::connects("rejected").increment(1);
         if self.session.try_push(&Frames::text(text)).is_err() {
             tracing::debug!("a refused client was gone before it was told");
         }
