@@ -131,22 +131,20 @@ impl<S: Sockets> Fanout<S> {
                 let completion = self.pending.take(incarnation, sequence, op);
                 self.complete(completion, position, result);
             }
-            Effect::Registered { incarnation, .. } => {
-                if self.pending.registered(incarnation) {
-                    tracing::debug!(group = self.group, "registered as a producer");
-                }
-            }
-            Effect::Detached { incarnation, .. } => {
-                if self.pending.detached(incarnation) {
-                    tracing::warn!(group = self.group, "detached: this node's lease had expired");
-                    self.lease.revoke();
-                    self.close_all(CloseReason::Fenced);
-                }
-            }
+            Effect::Registered { incarnation, .. } => self.pending.registered(incarnation),
+            Effect::Detached { incarnation, .. } => self.detached(incarnation),
             Effect::UnknownProducer { incarnation, .. } => {
                 self.pending.detached(incarnation);
             }
             _ => {}
+        }
+    }
+
+    fn detached(&mut self, incarnation: Incarnation) {
+        if self.pending.detached(incarnation) {
+            tracing::warn!(group = self.group, "detached: this node's lease had expired");
+            self.lease.revoke();
+            self.close_all(CloseReason::Fenced);
         }
     }
 

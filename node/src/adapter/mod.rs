@@ -1,13 +1,13 @@
 //! Between sockets and the log: operations go in through a group's proposer, effects come out through
 //! its fan-out. In reading order: the road in, the log's meaning here, the road out.
 
-mod adapter;
 mod catch_up;
 mod completion;
 mod courier;
 mod encoded;
 mod fanout;
 mod group;
+mod groups;
 mod history;
 mod index;
 mod lease;
@@ -22,7 +22,7 @@ mod requests;
 mod retention;
 mod socket;
 
-pub use adapter::{Adapter, Start};
+pub use groups::{Adapter, Start};
 pub use completion::{Failure, Outcome};
 pub(crate) use completion::{Attach, Attached, Completion};
 pub(crate) use encoded::offset;

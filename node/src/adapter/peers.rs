@@ -10,7 +10,7 @@ use roomcast_proto::peer::{
 };
 use tonic::Status;
 
-use super::adapter::Adapter;
+use super::groups::Adapter;
 use super::requests::Answer;
 use crate::ids::{GroupId, NodeId, Position, SocketId};
 use crate::raft::{PeerHandler, ProposeError, ProposeStream};

@@ -99,14 +99,12 @@ impl Pending {
     }
 
     /// The fan-out saw our registration.
-    pub(crate) fn registered(&self, incarnation: Incarnation) -> bool {
+    pub(crate) fn registered(&self, incarnation: Incarnation) {
         let mut inner = self.inner.lock();
-        let ours = inner.incarnation == incarnation;
-        if ours {
+        if inner.incarnation == incarnation {
             inner.registered = true;
             self.changed.notify_one();
         }
-        ours
     }
 
     /// The fan-out saw our detachment: what has not been applied never will be.

@@ -9,7 +9,7 @@ use roomcast_proto::command::{Configure, Settings, command::Body};
 use roomcast_proto::peer::{self, RenewRequest};
 use tokio::time::Instant;
 
-use super::adapter::Adapter;
+use super::groups::Adapter;
 use super::group::{Group, lease_length};
 use super::proposer::encode;
 use crate::ids::NodeId;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::adapter::Adapter;
+use super::groups::Adapter;
 use super::group::Group;
 use crate::limits;
 
