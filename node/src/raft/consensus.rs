@@ -60,7 +60,9 @@ struct Inner {
 
 impl std::fmt::Debug for Consensus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Consensus").field("groups", &self.inner.groups).finish_non_exhaustive()
+        f.debug_struct("Consensus")
+            .field("groups", &self.inner.groups)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,8 +93,7 @@ impl Consensus {
         become_member(&local, &identity);
         let mut groups = Vec::new();
         for id in 0..identity.groups {
-            let started =
-                Group::start(id, &config, &identity, peers.clone(), machine(id)).await;
+            let started = Group::start(id, &config, &identity, peers.clone(), machine(id)).await;
             match started {
                 Ok(group) => groups.push(Arc::new(group)),
                 Err(e) => {
@@ -107,14 +108,24 @@ impl Consensus {
         }
         local.groups.get_or_init(|| groups.clone());
         let (server, lock) = (Mutex::new(Some(server)), Mutex::new(Some(lock)));
-        let inner =
-            Inner { local, groups, server, stop: token, _stop_on_drop: stop_on_drop, lock };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner {
+            local,
+            groups,
+            server,
+            stop: token,
+            _stop_on_drop: stop_on_drop,
+            lock,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     fn group(&self, group: GroupId) -> &Arc<Group> {
         let groups = &self.inner.groups;
-        groups.get(group as usize).expect("callers take group numbers below group_count()")
+        groups
+            .get(group as usize)
+            .expect("callers take group numbers below group_count()")
     }
 
     /// This node's id.
@@ -199,7 +210,11 @@ impl Consensus {
                 found.extend(page);
             }
         }
-        if found.len() < indexes.len() { Err(hole) } else { Ok(found) }
+        if found.len() < indexes.len() {
+            Err(hole)
+        } else {
+            Ok(found)
+        }
     }
 
     /// The first of the wanted commands, as many as a member gives; none when it has none of them.
@@ -270,7 +285,10 @@ impl Consensus {
     pub fn members(&self) -> Vec<PeerAddress> {
         let peers = &self.inner.local.peers;
         let members = self.group(0).members();
-        let member = |(id, address)| PeerAddress { id, address: peers.address(id).unwrap_or(address) };
+        let member = |(id, address)| PeerAddress {
+            id,
+            address: peers.address(id).unwrap_or(address),
+        };
         members.into_iter().map(member).collect()
     }
 
@@ -281,7 +299,9 @@ impl Consensus {
     /// See [`ChangeError`]; earlier groups keep the change, a repeat goes on from there.
     pub async fn add_node(&self, node: &PeerAddress) -> Result<(), ChangeError> {
         for group in &self.inner.groups {
-            let learner = PeerNode { address: node.address.clone() };
+            let learner = PeerNode {
+                address: node.address.clone(),
+            };
             let added = group.raft.add_learner(node.id, learner, true).await;
             added.map_err(|e| change_error(group.id, e))?;
             let voter = ChangeMembers::AddVoterIds([node.id].into());
@@ -326,7 +346,9 @@ impl Consensus {
         inner.local.peers.disconnect();
         let server = inner.server.lock().take();
         if let Some(mut server) = server
-            && tokio::time::timeout(SERVER_STOP, &mut server).await.is_err()
+            && tokio::time::timeout(SERVER_STOP, &mut server)
+                .await
+                .is_err()
         {
             tracing::warn!("the peer port did not end in time");
             server.abort();
@@ -340,10 +362,14 @@ fn change_error(
     error: RaftError<super::types::TypeConfig, ClientWriteError<super::types::TypeConfig>>,
 ) -> ChangeError {
     match error {
-        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
-            ChangeError::NotLeader { group, leader: forward.leader_id }
-        }
-        other => ChangeError::Refused { group, reason: other.to_string() },
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => ChangeError::NotLeader {
+            group,
+            leader: forward.leader_id,
+        },
+        other => ChangeError::Refused {
+            group,
+            reason: other.to_string(),
+        },
     }
 }
 
@@ -361,13 +387,20 @@ fn check(config: &Config) -> Result<(), StartError> {
     if config.groups == 0 {
         return refuse("at least one group is needed".to_owned());
     }
-    let mut ids: Vec<NodeId> = config.initial_cluster.iter().map(|member| member.id).collect();
+    let mut ids: Vec<NodeId> = config
+        .initial_cluster
+        .iter()
+        .map(|member| member.id)
+        .collect();
     ids.sort_unstable();
     if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
         return refuse(format!("the initial cluster names node {} twice", twice[0]));
     }
     if !ids.contains(&config.node_id) {
-        return refuse(format!("the initial cluster does not name node {}", config.node_id));
+        return refuse(format!(
+            "the initial cluster does not name node {}",
+            config.node_id
+        ));
     }
     Ok(())
 }
@@ -400,7 +433,9 @@ fn local(config: &Config, peers: Arc<Peers>, stored: Option<&Identity>) -> Local
 
 fn become_member(local: &Local, identity: &Identity) {
     debug_assert_eq!(identity.stage, Stage::Member);
-    local.founders.get_or_init(|| identity.founders.iter().map(|founder| founder.id).collect());
+    local
+        .founders
+        .get_or_init(|| identity.founders.iter().map(|founder| founder.id).collect());
     local.peers.enter(identity.cluster_id.clone());
     local.standing.lock().0 = pb::Stage::Member;
 }
@@ -429,14 +464,28 @@ async fn initialize(
         return Ok(());
     }
     for group in groups.iter().filter(|_| !identity.founders.is_empty()) {
-        let failed = |reason: String| StartError::Group { group: group.id, reason };
-        let initialized = group.raft.is_initialized().await.map_err(|e| failed(e.to_string()))?;
+        let failed = |reason: String| StartError::Group {
+            group: group.id,
+            reason,
+        };
+        let initialized = group
+            .raft
+            .is_initialized()
+            .await
+            .map_err(|e| failed(e.to_string()))?;
         if initialized {
             continue;
         }
         let members = identity.founders.iter();
         let members: std::collections::BTreeMap<NodeId, PeerNode> = members
-            .map(|founder| (founder.id, PeerNode { address: founder.address.clone() }))
+            .map(|founder| {
+                (
+                    founder.id,
+                    PeerNode {
+                        address: founder.address.clone(),
+                    },
+                )
+            })
             .collect();
         match group.raft.initialize(members).await {
             // Another member was faster, and has given this one the same entry or a vote.
@@ -444,9 +493,15 @@ async fn initialize(
             Err(RaftError::Fatal(e)) => return Err(failed(e.to_string())),
         }
     }
-    let done = Identity { initialized: true, ..identity.clone() };
+    let done = Identity {
+        initialized: true,
+        ..identity.clone()
+    };
     let dir = config.data_dir.clone();
     let stored = blocking(move || done.store(&dir).map_err(std::io::Error::other)).await;
-    let failed = |source| StartError::DataDir { dir: config.data_dir.clone(), source };
+    let failed = |source| StartError::DataDir {
+        dir: config.data_dir.clone(),
+        source,
+    };
     stored.map_err(failed)
 }

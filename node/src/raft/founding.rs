@@ -29,7 +29,10 @@ const RESTART_QUESTION: Duration = Duration::from_millis(500);
 pub(crate) fn canonical(members: &[PeerAddress]) -> String {
     let mut members: Vec<&PeerAddress> = members.iter().collect();
     members.sort_by_key(|member| member.id);
-    let members: Vec<String> = members.iter().map(|m| format!("{}={}", m.id, m.address)).collect();
+    let members: Vec<String> = members
+        .iter()
+        .map(|m| format!("{}={}", m.id, m.address))
+        .collect();
     members.join(",")
 }
 
@@ -122,9 +125,15 @@ fn beside_a_cluster(me: Candidate<'_>, peer: &PeerAddress, answer: &pb::Identify
         ));
     }
     if me.ready || me.was_unknown {
-        return Step::Enter { cluster_id, groups: answer.groups };
+        return Step::Enter {
+            cluster_id,
+            groups: answer.groups,
+        };
     }
-    Step::Refuse { cluster_id, peer: peer.id }
+    Step::Refuse {
+        cluster_id,
+        peer: peer.id,
+    }
 }
 
 /// Why this answer does not allow founding.
@@ -139,7 +148,10 @@ fn obstacle(
         Err(e) => return Some(format!("node {id} at {address} to answer ({e})")),
     };
     if answer.node_id != *id {
-        return Some(format!("{address} to be node {id}: node {} answers there", answer.node_id));
+        return Some(format!(
+            "{address} to be node {id}: node {} answers there",
+            answer.node_id
+        ));
     }
     if answer.initial_cluster != me.initial_cluster {
         return Some(format!(
@@ -158,7 +170,10 @@ fn obstacle(
 
 /// Asks every other node of `--initial-cluster` once.
 pub(crate) async fn ask(config: &Config, local: &Local, limit: Duration) -> Answers {
-    let others = config.initial_cluster.iter().filter(|peer| peer.id != config.node_id);
+    let others = config
+        .initial_cluster
+        .iter()
+        .filter(|peer| peer.id != config.node_id);
     let question = pb::IdentifyRequest {
         from: config.node_id,
         initial_cluster: local.initial_cluster.clone(),
@@ -191,7 +206,10 @@ fn innermost(status: &tonic::Status) -> String {
     while let Some(source) = error.source() {
         error = source;
     }
-    match std::ptr::eq(error as *const _ as *const (), status as *const _ as *const ()) {
+    match std::ptr::eq(
+        error as *const _ as *const (),
+        status as *const _ as *const (),
+    ) {
         true => status.message().to_owned(),
         false => error.to_string(),
     }
@@ -258,7 +276,11 @@ fn member(
     groups: u32,
 ) -> Result<Identity, StartError> {
     let identity = match ready {
-        Some(ready) => Identity { stage: Stage::Member, cluster_id, ..ready },
+        Some(ready) => Identity {
+            stage: Stage::Member,
+            cluster_id,
+            ..ready
+        },
         None => Identity::added(config.node_id, groups, cluster_id),
     };
     identity.store(&config.data_dir)?;
@@ -267,11 +289,19 @@ fn member(
 }
 
 fn cluster_id(config: &Config) -> String {
-    config.entropy.bits128().iter().map(|byte| format!("{byte:02x}")).collect()
+    config
+        .entropy
+        .bits128()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn known_id(config: &Config, cluster: String, peer: NodeId) -> StartError {
-    let own = config.initial_cluster.iter().find(|m| m.id == config.node_id);
+    let own = config
+        .initial_cluster
+        .iter()
+        .find(|m| m.id == config.node_id);
     StartError::KnownIdEmptyDir {
         node: config.node_id,
         cluster,

@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use openraft::type_config::alias::WatchReceiverOf;
-use openraft::{Raft, RaftMetrics, ServerState};
+use openraft::{Instant as _, Raft, RaftMetrics, ServerState};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -50,8 +49,6 @@ pub(crate) struct Group {
     stopping: Arc<AtomicBool>,
     /// Longest time a snapshot may take.
     snapshot_timeout: Duration,
-    /// A leader whose last acknowledgement of a majority is older does not count as leading.
-    quorum_age_max: Duration,
 }
 
 impl Group {
@@ -73,13 +70,19 @@ impl Group {
         let on_fatal = config.on_fatal.clone();
         let opened = blocking(move || {
             let snapshots = SnapshotStore::open(dir.join("snapshots"))?;
-            Ok((LogStore::open(&log_dir, cache_bytes, on_fatal)?, Arc::new(snapshots)))
+            Ok((
+                LogStore::open(&log_dir, cache_bytes, on_fatal)?,
+                Arc::new(snapshots),
+            ))
         });
         let (log, snapshots) = opened.await.map_err(|e| failed(e.to_string()))?;
         let applied = Arc::new(AtomicU64::new(0));
         let machine = Machine::new(state, snapshots.clone(), applied.clone());
-        let network =
-            Network { peers, group: id, vote_timeout: config.timings.election_min * 2 / 3 };
+        let network = Network {
+            peers,
+            group: id,
+            vote_timeout: config.timings.election_min * 2 / 3,
+        };
         let raft_config = raft_config(&config.timings)?;
         let raft = Raft::new(config.node_id, raft_config, network, log.clone(), machine).await;
         let raft = raft.map_err(|e| failed(e.to_string()))?;
@@ -89,12 +92,12 @@ impl Group {
             id,
             log: log.clone(),
             publish,
+            lease: config.timings.election_max,
             stopping: stopping.clone(),
             on_fatal: config.on_fatal.clone(),
         };
         tokio::spawn(watcher.run(raft.metrics()));
         let snapshot_timeout = config.timings.install_snapshot;
-        let quorum_age_max = config.timings.election_max * 2;
         Ok(Self {
             id,
             raft,
@@ -104,7 +107,6 @@ impl Group {
             status,
             stopping,
             snapshot_timeout,
-            quorum_age_max,
         })
     }
 
@@ -113,19 +115,7 @@ impl Group {
         let mut status = *self.status.borrow();
         status.applied = self.applied.load(Ordering::Acquire);
         status.first = self.log.first();
-        status.leading = status.leading && self.has_quorum();
         status
-    }
-
-    /// Whether a majority answered this leader lately: one that is cut off believes in itself until
-    /// it hears of another, and must renew nobody's lease meanwhile, its own included.
-    fn has_quorum(&self) -> bool {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let alone = metrics.membership_config.voter_ids().count() == 1;
-        alone || metrics.last_quorum_acked.is_some_and(|at| {
-            at.into_inner().elapsed() < self.quorum_age_max
-        })
     }
 
     /// Every change of leader, term, leading, applied or first; the last two may lag.
@@ -140,7 +130,10 @@ impl Group {
             return Err(ProposeError::TooLarge);
         }
         let (accepted, index) = oneshot::channel();
-        let proposal = Proposal { command, accepted: Some(accepted) };
+        let proposal = Proposal {
+            command,
+            accepted: Some(accepted),
+        };
         let (responder, outcome) =
             ProgressResponder::<TypeConfig, ClientWriteResult<TypeConfig>>::complete_only();
         let sent = self.raft.client_write_ff(proposal, Some(responder)).await;
@@ -183,7 +176,11 @@ impl Group {
                 return Ok(made);
             }
             // Ignored while another one is being built.
-            self.raft.trigger().snapshot().await.map_err(|_| SnapshotError::Stopped)?;
+            self.raft
+                .trigger()
+                .snapshot()
+                .await
+                .map_err(|_| SnapshotError::Stopped)?;
             let retry = Instant::now() + SNAPSHOT_RETRY;
             while metrics.borrow_watched().snapshot.map(|id| id.index) == made {
                 match tokio::time::timeout_at(retry, metrics.changed()).await {
@@ -210,14 +207,25 @@ impl Group {
 
     /// The members, as the newest membership in the log has them.
     pub(crate) fn members(&self) -> Vec<(NodeId, String)> {
-        let membership = self.raft.metrics().borrow_watched().membership_config.clone();
-        membership.nodes().map(|(id, node)| (*id, node.address.clone())).collect()
+        let membership = self
+            .raft
+            .metrics()
+            .borrow_watched()
+            .membership_config
+            .clone();
+        membership
+            .nodes()
+            .map(|(id, node)| (*id, node.address.clone()))
+            .collect()
     }
 }
 
 impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Group").field("id", &self.id).field("status", &self.status()).finish()
+        f.debug_struct("Group")
+            .field("id", &self.id)
+            .field("status", &self.status())
+            .finish()
     }
 }
 
@@ -229,6 +237,8 @@ struct Watcher {
     log: LogStore,
     /// Where the status goes.
     publish: watch::Sender<GroupStatus>,
+    /// A leader that no quorum has answered for this long does not lead.
+    lease: Duration,
     /// See [`Group::stopping`].
     stopping: Arc<AtomicBool>,
     /// Told of a failure: after a panic of its core a group never comes back by itself
@@ -239,15 +249,21 @@ struct Watcher {
 impl Watcher {
     async fn run(self, mut metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>) {
         loop {
-            let (status, failure) = {
+            let (status, lease_end, failure) = {
                 let metrics = metrics.borrow_watched();
-                (self.status_of(&metrics), metrics.running_state.clone().err())
+                let lease_end = self.lease_end(&metrics);
+                let status = self.status_of(&metrics, lease_end);
+                (status, lease_end, metrics.running_state.clone().err())
             };
-            self.publish.send_if_modified(|last| std::mem::replace(last, status) != status);
+            self.publish
+                .send_if_modified(|last| std::mem::replace(last, status) != status);
+            let look_again = lease_end.filter(|_| status.leading);
             let reason = match failure {
                 Some(failure) => failure.to_string(),
-                None if metrics.changed().await.is_ok() => continue,
-                None => "it ended without a reason".to_owned(),
+                None => match change_or(metrics.changed(), look_again).await {
+                    Ok(()) => continue,
+                    Err(_) => "it ended without a reason".to_owned(),
+                },
             };
             if !self.stopping.load(Ordering::Acquire) {
                 (self.on_fatal)(&format!("group {} failed: {reason}", self.id));
@@ -256,17 +272,47 @@ impl Watcher {
         }
     }
 
-    fn status_of(&self, metrics: &RaftMetrics<TypeConfig>) -> GroupStatus {
+    /// When a leader's lease ends; `None` for one that is a quorum by itself.
+    fn lease_end(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<Instant> {
+        if metrics.membership_config.voter_ids().count() == 1 {
+            return None;
+        }
+        // Never acknowledged: it has ended.
+        let acked = metrics.last_quorum_acked.map(|acked| acked.elapsed());
+        let left = acked.map_or(Duration::ZERO, |age| self.lease.saturating_sub(age));
+        Some(Instant::now() + left)
+    }
+
+    fn status_of(
+        &self,
+        metrics: &RaftMetrics<TypeConfig>,
+        lease_end: Option<Instant>,
+    ) -> GroupStatus {
+        let is_leader = metrics.state == ServerState::Leader;
+        let has_quorum = lease_end.is_none_or(|end| Instant::now() < end);
         let applied_term = metrics.last_applied.map(|id| id.leader_id.term);
         GroupStatus {
-            leader: metrics.current_leader,
+            // A leader without its quorum refuses proposals: then none is known here.
+            leader: metrics.current_leader.filter(|_| !is_leader || has_quorum),
             term: metrics.current_term,
             // A leader's first entry is its blank one: an applied entry of its term means that all
             // entries of earlier terms are applied.
-            leading: metrics.state == ServerState::Leader
-                && applied_term == Some(metrics.current_term),
+            leading: is_leader && has_quorum && applied_term == Some(metrics.current_term),
             applied: metrics.last_applied.map_or(0, |id| id.index),
             first: self.log.first(),
         }
+    }
+}
+
+/// Waits for a change, or until a point in time.
+async fn change_or<E>(
+    changed: impl Future<Output = Result<(), E>>,
+    until: Option<Instant>,
+) -> Result<(), E> {
+    match until {
+        Some(until) => tokio::time::timeout_at(until, changed)
+            .await
+            .unwrap_or(Ok(())),
+        None => changed.await,
     }
 }

@@ -54,7 +54,9 @@ impl LogStore {
     /// Opens the log in `dir`, creates it when there is none. Blocks.
     pub(crate) fn open(dir: &Path, cache_bytes: usize, on_fatal: FatalHook) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let dir = dir.to_str().ok_or_else(|| io::Error::other("the path is not UTF-8"))?;
+        let dir = dir
+            .to_str()
+            .ok_or_else(|| io::Error::other("the path is not UTF-8"))?;
         let mut config = raft_log::Config::new(dir);
         config.log_cache_capacity = Some(cache_bytes);
         config.wal.chunk_max_size = Some(FILE_BYTES_MAX);
@@ -63,9 +65,14 @@ impl LogStore {
         config.wal.flush_queue_max_bytes = Some(FLUSH_QUEUE_BYTES_MAX);
         let log = RaftLog::<WalTypes>::open(Arc::new(config))?;
         let first = log.log_state().purged().map_or(0, |purged| purged.1 + 1);
-        let shared =
-            Shared { log: RwLock::new(Some(log)), first: AtomicU64::new(first), on_fatal };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Shared {
+            log: RwLock::new(Some(log)),
+            first: AtomicU64::new(first),
+            on_fatal,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Writes out what is queued and releases the directory. Later calls fail. Blocks.
@@ -92,7 +99,9 @@ impl LogStore {
                 Some(Content::Command(command)) => commands.push((index, command)),
                 // Purged since we asked where the log begins.
                 None if index < self.first() => {
-                    return Err(ReadError::Hole { first: self.first() });
+                    return Err(ReadError::Hole {
+                        first: self.first(),
+                    });
                 }
                 _ => return Err(ReadError::NotACommand { index }),
             }
@@ -101,7 +110,12 @@ impl LogStore {
     }
 
     fn entry(&self, index: u64) -> io::Result<Option<LogEntry>> {
-        self.with(|log| log.read(index, index + 1).next().transpose().map(|e| e.map(to_entry)))
+        self.with(|log| {
+            log.read(index, index + 1)
+                .next()
+                .transpose()
+                .map(|e| e.map(to_entry))
+        })
     }
 
     /// The index behind the last entry.
@@ -121,7 +135,10 @@ impl LogStore {
     }
 
     fn flushed(&self, waiter: Waiter) -> Flushed {
-        Flushed { waiter, on_fatal: self.shared.on_fatal.clone() }
+        Flushed {
+            waiter,
+            on_fatal: self.shared.on_fatal.clone(),
+        }
     }
 
     /// Makes a change and waits until it is on stable storage.
@@ -145,7 +162,9 @@ impl LogStore {
         let mut bytes = 0;
         // The lock is taken anew for each entry: an append does not wait for a page from disk.
         for index in from..to.min(from.saturating_add(PAGE_ENTRY_COUNT_MAX)) {
-            let Some(entry) = self.entry(index)? else { break };
+            let Some(entry) = self.entry(index)? else {
+                break;
+            };
             bytes += match &entry.content {
                 Content::Command(command) => command.len(),
                 Content::Blank | Content::Membership(_) => 0,
@@ -182,7 +201,10 @@ fn closed() -> io::Error {
 }
 
 fn to_entry((id, payload): ((u64, u64), WalPayload)) -> LogEntry {
-    LogEntry { log_id: log_id(id.0, id.1), content: payload.0 }
+    LogEntry {
+        log_id: log_id(id.0, id.1),
+        content: payload.0,
+    }
 }
 
 fn to_log_id(id: Option<&(u64, u64)>) -> Option<LogId> {
@@ -203,7 +225,10 @@ impl RaftLogReader<TypeConfig> for LogStore {
         // Entry by entry, so that an append does not wait for a long read. The contract is "what is
         // stored", not "from the beginning of the range".
         let indexes = from.max(self.first())..to.min(next);
-        indexes.map(|index| self.entry(index)).filter_map(Result::transpose).collect()
+        indexes
+            .map(|index| self.entry(index))
+            .filter_map(Result::transpose)
+            .collect()
     }
 
     /// What apply reads, page by page: after a restart that may be a whole log. An entry that is
@@ -227,7 +252,9 @@ impl RaftLogReader<TypeConfig> for LogStore {
             async move {
                 let page = page?;
                 if page.is_empty() && from < to {
-                    return Err(io::Error::other(format!("entry {from} is missing in the log")));
+                    return Err(io::Error::other(format!(
+                        "entry {from} is missing in the log"
+                    )));
                 }
                 let next = from + page.len() as u64;
                 let more = !page.is_empty();
@@ -266,13 +293,16 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let vote = WalVote(*vote);
-        self.write_durably(|log| log.save_vote(vote).map(drop)).await
+        self.write_durably(|log| log.save_vote(vote).map(drop))
+            .await
     }
 
     /// In the same stream of records as the entries, without an fsync of its own: it only saves a
     /// restarted node the wait for a leader before it applies.
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        let Some(committed) = committed.as_ref().map(from_log_id) else { return Ok(()) };
+        let Some(committed) = committed.as_ref().map(from_log_id) else {
+            return Ok(());
+        };
         self.with_mut(|log| {
             let state = log.log_state();
             let known = Some(&committed) <= state.last();
@@ -311,15 +341,117 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let from = last.as_ref().map_or(0, |last| last.index + 1);
         self.write_durably(|log| {
             let next = log.log_state().last().map_or(0, |last| last.1 + 1);
-            if from >= next { Ok(()) } else { log.truncate(from).map(drop) }
+            if from >= next {
+                Ok(())
+            } else {
+                log.truncate(from).map(drop)
+            }
         })
         .await
     }
 
     /// `raft-log` deletes files only after the record of the purge is on stable storage.
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.write_durably(|log| log.purge(from_log_id(&upto)).map(drop)).await?;
-        self.shared.first.fetch_max(upto.index + 1, Ordering::AcqRel);
+        self.write_durably(|log| log.purge(from_log_id(&upto)).map(drop))
+            .await?;
+        self.shared
+            .first
+            .fetch_max(upto.index + 1, Ordering::AcqRel);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::storage::RaftLogStorageExt;
+
+    use super::*;
+
+    fn open(dir: &Path) -> LogStore {
+        LogStore::open(dir, 1 << 20, Arc::new(|message: &str| panic!("{message}"))).unwrap()
+    }
+
+    fn entries(indexes: std::ops::Range<u64>) -> Vec<LogEntry> {
+        let command = |index| Content::Command(Bytes::from(format!("command {index}")));
+        indexes
+            .map(|index| LogEntry {
+                log_id: log_id(1, index),
+                content: command(index),
+            })
+            .collect()
+    }
+
+    /// What a crash of the machine can leave: the newest file cut anywhere in its last record.
+    #[tokio::test]
+    async fn a_torn_tail_loses_the_torn_entry_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        store.blocking_append(entries(0..20)).await.unwrap();
+        store.close();
+        let newest = || {
+            let files = std::fs::read_dir(dir.path())
+                .unwrap()
+                .map(|file| file.unwrap().path());
+            files
+                .filter(|file| file.extension().is_some_and(|e| e == "wal"))
+                .max()
+                .unwrap()
+        };
+        let whole = std::fs::read(newest()).unwrap();
+        for lost in [1, 5, 17] {
+            std::fs::write(newest(), &whole[..whole.len() - lost]).unwrap();
+            let mut store = open(dir.path());
+            let state = store.get_log_state().await.unwrap();
+            assert_eq!(state.last_log_id, Some(log_id(1, 18)), "{lost} bytes lost");
+            let read = store.commands(&(0..19).collect::<Vec<_>>()).unwrap();
+            assert_eq!(read[18].1, "command 18");
+            store.close();
+            for file in std::fs::read_dir(dir.path()).unwrap() {
+                std::fs::remove_file(file.unwrap().path()).unwrap();
+            }
+            let first = dir.path().join("r-00_000_000_000_000_000_000.wal");
+            std::fs::write(first, &whole).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_end_at_their_byte_budget_and_never_before_one_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        let large = |index, bytes| LogEntry {
+            log_id: log_id(1, index),
+            content: Content::Command(Bytes::from(vec![7; bytes])),
+        };
+        let half = PAGE_BYTES / 2;
+        let log = vec![
+            large(0, half),
+            large(1, half),
+            large(2, 9),
+            large(3, ENTRY_BYTES_MAX),
+        ];
+        store.blocking_append(log).await.unwrap();
+        let mut pages = Vec::new();
+        let mut from = 0;
+        while from < 4 {
+            let page = store.limited_get_log_entries(from, 4).await.unwrap();
+            from += page.len() as u64;
+            pages.push(page.len());
+        }
+        assert_eq!(pages, [2, 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_is_reported_as_fatal() {
+        let told = Arc::new(parking_lot::Mutex::new(String::new()));
+        let teller = told.clone();
+        let on_fatal: FatalHook = Arc::new(move |message: &str| *teller.lock() = message.into());
+        let (done, wait) = oneshot::channel();
+        let flushed = Flushed {
+            waiter: Waiter::Caller(done),
+            on_fatal,
+        };
+        raft_log::Callback::send(flushed, Err(io::Error::other("no space")));
+        assert!(wait.await.unwrap().is_err());
+        assert_eq!(*told.lock(), "the log could not be written: no space");
     }
 }

@@ -20,7 +20,8 @@ use super::types::{Content, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 const BATCH_COMMAND_COUNT_MAX: usize = 256;
 
 /// A snapshot with openraft's meta data.
-pub(crate) type MachineSnapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotFile>;
+pub(crate) type MachineSnapshot =
+    openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotFile>;
 
 /// One group's state machine, owned by openraft's worker.
 pub(crate) struct Machine {
@@ -57,7 +58,13 @@ impl Machine {
         applied_index: Arc<AtomicU64>,
     ) -> Self {
         let membership = StoredMembership::default();
-        Self { state, snapshots, applied: None, applied_index, membership }
+        Self {
+            state,
+            snapshots,
+            applied: None,
+            applied_index,
+            membership,
+        }
     }
 
     fn take_in(&mut self, batch: &mut Batch, item: EntryResponder<TypeConfig>) {
@@ -69,7 +76,10 @@ impl Machine {
         }
         if let Content::Command(command) = entry.content {
             batch.bytes += command.len();
-            batch.commands.push(Committed { index: entry.log_id.index, command });
+            batch.commands.push(Committed {
+                index: entry.log_id.index,
+                command,
+            });
         }
     }
 
@@ -103,7 +113,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let mut batch = Batch::default();
             self.take_in(&mut batch, entry?);
             while batch.commands.len() < BATCH_COMMAND_COUNT_MAX && batch.bytes < PAGE_BYTES {
-                let Some(Some(entry)) = entries.next().now_or_never() else { break };
+                let Some(Some(entry)) = entries.next().now_or_never() else {
+                    break;
+                };
                 self.take_in(&mut batch, entry?);
             }
             self.apply_batch(batch).await;
@@ -149,7 +161,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<MachineSnapshot>> {
         let current = self.snapshots.current();
-        Ok(current.map(|file| Snapshot { meta: file.meta.clone(), snapshot: file }))
+        Ok(current.map(|file| Snapshot {
+            meta: file.meta.clone(),
+            snapshot: file,
+        }))
     }
 }
 
@@ -178,7 +193,10 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             Ok(file)
         })
         .await?;
-        Ok(Snapshot { meta: file.meta.clone(), snapshot: file })
+        Ok(Snapshot {
+            meta: file.meta.clone(),
+            snapshot: file,
+        })
     }
 }
 
@@ -186,5 +204,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
 }

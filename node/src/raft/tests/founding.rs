@@ -11,11 +11,20 @@ use crate::raft::StartError;
 const LIST: &str = "1=a:1,2=b:2,3=c:3";
 
 fn peer(id: u64) -> PeerAddress {
-    PeerAddress { id, address: format!("{}:{id}", ["a", "b", "c"][id as usize - 1]) }
+    PeerAddress {
+        id,
+        address: format!("{}:{id}", ["a", "b", "c"][id as usize - 1]),
+    }
 }
 
 fn me(node_id: u64, ready: bool) -> Candidate<'static> {
-    Candidate { node_id, initial_cluster: LIST, groups: 4, ready, was_unknown: false }
+    Candidate {
+        node_id,
+        initial_cluster: LIST,
+        groups: 4,
+        ready,
+        was_unknown: false,
+    }
 }
 
 fn answer(id: u64, stage: pb::Stage) -> (PeerAddress, Result<pb::IdentifyResponse, String>) {
@@ -64,27 +73,55 @@ fn whoever_is_of_another_mind_is_waited_for() {
         change(changed.1.as_mut().unwrap());
         vec![answer(2, Empty), changed]
     };
-    waits(decide(me(1, false), &with(|a| a.initial_cluster = "x".into())), "the same initial");
-    waits(decide(me(1, false), &with(|a| a.groups = 5)), "number of groups");
-    waits(decide(me(1, false), &with(|a| a.node_id = 7)), "node 7 answers there");
+    waits(
+        decide(me(1, false), &with(|a| a.initial_cluster = "x".into())),
+        "the same initial",
+    );
+    waits(
+        decide(me(1, false), &with(|a| a.groups = 5)),
+        "number of groups",
+    );
+    waits(
+        decide(me(1, false), &with(|a| a.node_id = 7)),
+        "node 7 answers there",
+    );
     let silent = vec![answer(2, Empty), (peer(3), Err("refused".to_owned()))];
-    waits(decide(me(1, false), &silent), "node 3 at c:3 to answer (refused)");
+    waits(
+        decide(me(1, false), &silent),
+        "node 3 at c:3 to answer (refused)",
+    );
 }
 
 #[test]
 fn a_known_id_with_an_empty_directory_is_refused_and_a_ready_one_enters() {
     use pb::Stage::{Empty, Member};
     let answers = vec![answer(1, Member), answer(3, Empty)];
-    let refused = Step::Refuse { cluster_id: "c1".to_owned(), peer: 1 };
+    let refused = Step::Refuse {
+        cluster_id: "c1".to_owned(),
+        peer: 1,
+    };
     assert_eq!(decide(me(2, false), &answers), refused);
-    let enters = Step::Enter { cluster_id: "c1".to_owned(), groups: 4 };
+    let enters = Step::Enter {
+        cluster_id: "c1".to_owned(),
+        groups: 4,
+    };
     assert_eq!(decide(me(2, true), &answers), enters);
 
     let mut unknown = answers.clone();
     unknown[0].1.as_mut().unwrap().knows_sender = false;
-    assert!(matches!(decide(me(2, false), &unknown), Step::WaitToBeAdded(_)));
-    let was_unknown = Candidate { was_unknown: true, ..me(2, false) };
-    assert_eq!(decide(was_unknown, &answers), enters, "it was added meanwhile");
+    assert!(matches!(
+        decide(me(2, false), &unknown),
+        Step::WaitToBeAdded(_)
+    ));
+    let was_unknown = Candidate {
+        was_unknown: true,
+        ..me(2, false)
+    };
+    assert_eq!(
+        decide(was_unknown, &answers),
+        enters,
+        "it was added meanwhile"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +143,11 @@ async fn no_cluster_is_founded_before_every_founding_member_answers() {
     }
     let id = cluster.node(0).consensus.cluster_id().to_owned();
     assert_eq!(id.len(), 32);
-    assert!(cluster.running_nodes().all(|node| node.consensus.cluster_id() == id));
+    assert!(
+        cluster
+            .running_nodes()
+            .all(|node| node.consensus.cluster_id() == id)
+    );
     cluster.propose(0, "founded").await;
     cluster.applied(0, 1).await;
     cluster.kill_all().await;
@@ -118,7 +159,10 @@ async fn a_node_that_lost_its_disk_is_refused_with_what_to_do() {
     cluster.kill(2).await;
     std::fs::remove_dir_all(&cluster.seats[2].dir).unwrap();
     let refused = cluster.start_one(2).await.unwrap_err();
-    assert!(matches!(refused, StartError::KnownIdEmptyDir { node: 3, .. }));
+    assert!(matches!(
+        refused,
+        StartError::KnownIdEmptyDir { node: 3, .. }
+    ));
     let text = refused.to_string();
     assert!(text.contains("roomcast remove-node 3") && text.contains("roomcast add-node"));
     cluster.kill_all().await;
@@ -132,20 +176,51 @@ async fn data_of_another_node_or_cluster_or_process_is_refused() {
 
     let seat = cluster.seats[0].clone();
     let members = cluster.members();
-    let elsewhere = Seat { address: super::free_address().await, ..seat.clone() };
-    let twice = start(&elsewhere, members.clone(), cluster.timings).await.err().unwrap();
+    let elsewhere = Seat {
+        address: super::free_address().await,
+        ..seat.clone()
+    };
+    let twice = start(&elsewhere, members.clone(), cluster.timings)
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(twice, StartError::Locked(_)), "{twice}");
     cluster.kill(0).await;
 
-    let seat5 = Seat { id: 5, ..seat.clone() };
-    let five = PeerAddress { id: 5, address: seat.address.clone() };
-    let renamed = start(&seat5, vec![five], cluster.timings).await.err().unwrap();
-    assert!(matches!(renamed, StartError::OtherNode { stored: 1, configured: 5, .. }), "{renamed}");
+    let seat5 = Seat {
+        id: 5,
+        ..seat.clone()
+    };
+    let five = PeerAddress {
+        id: 5,
+        address: seat.address.clone(),
+    };
+    let renamed = start(&seat5, vec![five], cluster.timings)
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(
+            renamed,
+            StartError::OtherNode {
+                stored: 1,
+                configured: 5,
+                ..
+            }
+        ),
+        "{renamed}"
+    );
 
     let mut mixed = members;
-    mixed.push(PeerAddress { id: 2, address: other.seats[1].address.clone() });
+    mixed.push(PeerAddress {
+        id: 2,
+        address: other.seats[1].address.clone(),
+    });
     let foreign = start(&seat, mixed, cluster.timings).await.err().unwrap();
-    assert!(matches!(foreign, StartError::OtherCluster { node: 2, .. }), "{foreign}");
+    assert!(
+        matches!(foreign, StartError::OtherCluster { node: 2, .. }),
+        "{foreign}"
+    );
 
     std::fs::remove_dir_all(seat.dir.join("groups").join("1")).unwrap();
     let halved = cluster.start_one(0).await.unwrap_err();
@@ -164,7 +239,10 @@ async fn a_node_that_was_added_takes_part_and_one_that_was_removed_does_not_coun
         dir: cluster.seats[0].dir.with_file_name("node4"),
         address: super::free_address().await,
     };
-    let address = PeerAddress { id: 4, address: new.address.clone() };
+    let address = PeerAddress {
+        id: 4,
+        address: new.address.clone(),
+    };
     let mut known = cluster.members();
     known.push(address.clone());
     let (seat, timings) = (new.clone(), cluster.timings);
@@ -177,13 +255,22 @@ async fn a_node_that_was_added_takes_part_and_one_that_was_removed_does_not_coun
     let leader_id = cluster.seats[leader].id;
     let other = cluster.leader(1).await;
     if other != leader {
-        cluster.node(other).consensus.transfer_leader(1, leader_id).await.unwrap();
+        cluster
+            .node(other)
+            .consensus
+            .transfer_leader(1, leader_id)
+            .await
+            .unwrap();
     }
     let status = || cluster.node(leader).consensus.status(1).leading;
     super::until("one node leads both groups", status).await;
     let adding = cluster.node(leader).consensus.add_node(&address);
     tokio::time::timeout(LIMIT, adding).await.unwrap().unwrap();
-    let node = tokio::time::timeout(LIMIT, joining).await.unwrap().unwrap().unwrap();
+    let node = tokio::time::timeout(LIMIT, joining)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     cluster.seats.push(new);
     cluster.nodes.push(Some(node));
     cluster.propose(0, "after").await;
@@ -195,7 +282,10 @@ async fn a_node_that_was_added_takes_part_and_one_that_was_removed_does_not_coun
     let gone_id = cluster.seats[gone].id;
     cluster.kill(gone).await;
     let removing = cluster.node(leader).consensus.remove_node(gone_id);
-    tokio::time::timeout(LIMIT, removing).await.unwrap().unwrap();
+    tokio::time::timeout(LIMIT, removing)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(cluster.node(leader).consensus.members().len(), 3);
     cluster.kill_all().await;
 }

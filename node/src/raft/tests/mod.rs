@@ -2,6 +2,7 @@
 
 mod cluster;
 mod founding;
+mod partition;
 mod recovery;
 mod suite;
 
@@ -25,6 +26,9 @@ use crate::ids::{Entropy, GroupId, NodeId};
 /// Longest wait for anything; far more than any of it takes.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
+/// A command that a state cannot apply.
+pub(super) const POISON: &[u8] = b"poison";
+
 /// A state that remembers every command.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -42,7 +46,11 @@ impl Memory {
     }
 
     pub(super) fn texts(&self) -> Vec<Bytes> {
-        self.commands.lock().iter().map(|(_, command)| command.clone()).collect()
+        self.commands
+            .lock()
+            .iter()
+            .map(|(_, command)| command.clone())
+            .collect()
     }
 }
 
@@ -51,7 +59,11 @@ impl StateMachine for Memory {
     async fn apply(&self, entries: Vec<Committed>) {
         let mut commands = self.commands.lock();
         for entry in entries {
-            assert!(commands.last().is_none_or(|(last, _)| *last < entry.index), "in log order");
+            assert!(entry.command != POISON, "a state machine that fails");
+            assert!(
+                commands.last().is_none_or(|(last, _)| *last < entry.index),
+                "in log order"
+            );
             commands.push((entry.index, entry.command));
         }
         *self.last_at.lock() = Some(Instant::now());
@@ -107,7 +119,10 @@ impl PeerHandler for Echo {
         from: NodeId,
         request: pb::RenewRequest,
     ) -> Result<pb::RenewResponse, Status> {
-        let lease = pb::Lease { group: 0, incarnation: from };
+        let lease = pb::Lease {
+            group: 0,
+            incarnation: from,
+        };
         let renewed = request.leases.into_iter().chain([lease]).collect();
         Ok(pb::RenewResponse { renewed })
     }
@@ -179,7 +194,11 @@ pub(super) async fn start(
     };
     let consensus = Consensus::start(config, listener, machine, Arc::new(Echo)).await?;
     let states = states.lock().clone();
-    Ok(Node { consensus, states, fatal })
+    Ok(Node {
+        consensus,
+        states,
+        fatal,
+    })
 }
 
 impl Cluster {
@@ -189,10 +208,19 @@ impl Cluster {
         let mut seats = Vec::new();
         for id in 1..=count {
             let dir = root.path().join(format!("node{id}"));
-            seats.push(Seat { id, dir, address: free_address().await });
+            seats.push(Seat {
+                id,
+                dir,
+                address: free_address().await,
+            });
         }
         let nodes = seats.iter().map(|_| None).collect();
-        Self { seats, nodes, timings: Timings::regional(), _root: root }
+        Self {
+            seats,
+            nodes,
+            timings: Timings::regional(),
+            _root: root,
+        }
     }
 
     /// A running cluster with a leader in every group.
@@ -206,13 +234,19 @@ impl Cluster {
     }
 
     pub(super) fn members(&self) -> Vec<PeerAddress> {
-        let member = |seat: &Seat| PeerAddress { id: seat.id, address: seat.address.clone() };
+        let member = |seat: &Seat| PeerAddress {
+            id: seat.id,
+            address: seat.address.clone(),
+        };
         self.seats.iter().map(member).collect()
     }
 
     pub(super) async fn start_all(&mut self) {
         let members = self.members();
-        let starts = self.seats.iter().map(|seat| start(seat, members.clone(), self.timings));
+        let starts = self
+            .seats
+            .iter()
+            .map(|seat| start(seat, members.clone(), self.timings));
         let started = tokio::time::timeout(LIMIT, futures_util::future::join_all(starts)).await;
         for (place, node) in started.expect("all start in time").into_iter().enumerate() {
             self.nodes[place] = Some(node.expect("a node starts"));
@@ -221,7 +255,9 @@ impl Cluster {
 
     pub(super) async fn start_one(&mut self, place: usize) -> Result<(), StartError> {
         let started = start(&self.seats[place], self.members(), self.timings);
-        let node = tokio::time::timeout(LIMIT, started).await.expect("a node starts in time")?;
+        let node = tokio::time::timeout(LIMIT, started)
+            .await
+            .expect("a node starts in time")?;
         self.nodes[place] = Some(node);
         Ok(())
     }
@@ -253,7 +289,8 @@ impl Cluster {
         let mut leader = None;
         until("a leader", || {
             leader = self.nodes.iter().position(|node| {
-                node.as_ref().is_some_and(|node| node.consensus.status(group).leading)
+                node.as_ref()
+                    .is_some_and(|node| node.consensus.status(group).leading)
             });
             leader.is_some()
         })
@@ -268,7 +305,10 @@ impl Cluster {
             assert!(Instant::now() < deadline, "{command} is accepted in time");
             let leader = self.leader(group).await;
             let consensus = &self.node(leader).consensus;
-            match consensus.propose(group, Bytes::from(command.to_owned())).await {
+            match consensus
+                .propose(group, Bytes::from(command.to_owned()))
+                .await
+            {
                 Ok(()) => return,
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -278,14 +318,17 @@ impl Cluster {
     /// Waits until every running node has applied this many commands of a group.
     pub(super) async fn applied(&self, group: GroupId, count: usize) {
         until("all have applied", || {
-            self.running_nodes().all(|node| node.states[group as usize].count() >= count)
+            self.running_nodes()
+                .all(|node| node.states[group as usize].count() >= count)
         })
         .await;
     }
 
     /// All running nodes have applied the same commands at the same indexes.
     pub(super) fn assert_equal(&self, group: GroupId) {
-        let mut states = self.running_nodes().map(|node| &node.states[group as usize]);
+        let mut states = self
+            .running_nodes()
+            .map(|node| &node.states[group as usize]);
         let first = states.next().expect("a node runs").commands.lock().clone();
         for state in states {
             assert!(*state.commands.lock() == first, "two nodes differ");
