@@ -12,13 +12,23 @@ pub use error::DecodeError;
 pub use offset::Offset;
 
 /// The replicated commands: the format of the log.
-#[allow(missing_debug_implementations, unreachable_pub, clippy::all)]
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::too_many_lines
+)]
 pub mod command {
     tonic::include_proto!("roomcast.command.v1");
 }
 
 /// Node to node, on the peer port.
-#[allow(missing_debug_implementations, unreachable_pub, clippy::all)]
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::too_many_lines
+)]
 pub mod peer {
     tonic::include_proto!("roomcast.peer.v1");
 }

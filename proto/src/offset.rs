@@ -1,7 +1,7 @@
 //! [`Offset`]: a position of a log as clients see it, `<epoch>.<index>.<op>` in base 36.
 //!
-//! Opaque to clients, who only store it and send it back. Exactly one text stands for each value, so
-//! that texts may be compared for equality. (DESIGN, section 2.)
+//! Opaque to clients, who only store it and send it back. Exactly one text stands for each value,
+//! so that texts may be compared for equality. (DESIGN, section 2.)
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;

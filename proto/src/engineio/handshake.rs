@@ -113,8 +113,8 @@ pub struct Query {
 }
 
 impl Query {
-    /// Reads the part of a URL after `?`. Broken escapes stay as they are and bad UTF-8 is replaced,
-    /// as in the reference.
+    /// Reads the part of a URL after `?`. Broken escapes stay as they are and bad UTF-8 is
+    /// replaced, as in the reference.
     ///
     /// # Errors
     /// [`HandshakeError::BadRequest`] for a repeated `EIO`, `transport` or `sid`, or for more than

@@ -29,8 +29,8 @@ pub enum Packet {
 }
 
 impl Packet {
-    /// Decodes one text packet. Contents of all but [`Packet::Binary`] are valid UTF-8 and share the
-    /// memory of `text`.
+    /// Decodes one text packet. Contents of all but [`Packet::Binary`] are valid UTF-8 and share
+    /// the memory of `text`.
     ///
     /// # Errors
     /// [`DecodeError::Empty`], [`DecodeError::NotUtf8`], [`DecodeError::UnknownEngineType`],

@@ -168,7 +168,7 @@ fn take_digits(text: &str) -> (&str, &str) {
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
-/// The payload without trailing whitespace, once it is known to be JSON that begins as `starts` say.
+/// The payload without trailing whitespace, if it is JSON that begins as `starts` say.
 fn checked<'a>(
     payload: &'a str,
     starts: &[&str],

@@ -1,7 +1,7 @@
-//! JSON as far as a carrier of bytes needs it: is it well formed, how deep, and a walk over its tokens.
+//! JSON as far as a carrier of bytes needs it: is it well formed, how deep, which tokens.
 //!
-//! `serde_json` judges well-formedness, skipping values without building them. Skipping has no depth
-//! limit of its own and accepts escaped lone surrogates, as `JSON.stringify` writes them.
+//! `serde_json` judges well-formedness, skipping values without building them. Skipping has no
+//! depth limit of its own and accepts escaped lone surrogates, as `JSON.stringify` writes them.
 
 use serde::de::IgnoredAny;
 

@@ -1,6 +1,6 @@
 //! Socket.IO v5: `<type>[<attachments>-][/namespace,][<id>][json]`, after Engine.IO's `4`.
 //!
-//! Reading order: [`packet`], [`decode`], [`encode`], [`args`], [`binary`]; `json` serves them.
+//! Reading order: [`packet`], [`mod@decode`], [`encode`], [`args`], [`binary`]; `json` serves them.
 //! Payloads are checked where they enter and then carried as the bytes they are.
 
 pub mod args;

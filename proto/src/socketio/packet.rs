@@ -80,8 +80,8 @@ impl Packet {
     }
 }
 
-/// A namespace's name, with its leading slash. Cloning never copies text, and `/` is never allocated.
-/// It owns its text, so that keeping it does not keep the frame in which it came.
+/// A namespace's name, with its leading slash. Cloning never copies text, `/` is never allocated,
+/// and the text is its own: keeping it does not keep the frame in which it came.
 #[derive(Clone)]
 pub struct Namespace(Name);
 
