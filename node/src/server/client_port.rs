@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::handshake;
 use super::listener::{Accepted, ConnectionLimit, accept_loop};
@@ -74,6 +74,8 @@ pub(super) struct Shared {
     sessions: Arc<Semaphore>,
     /// Set once: no new sessions, not ready.
     draining: AtomicBool,
+    /// Set once the operator was told that a client asked for polling.
+    told_of_polling: AtomicBool,
 }
 
 impl ClientPort {
@@ -93,6 +95,7 @@ impl ClientPort {
                 parts.sessions_max.min(Semaphore::MAX_PERMITS),
             )),
             draining: AtomicBool::new(false),
+            told_of_polling: AtomicBool::new(false),
         });
         let counters = Arc::clone(shared.engine.counters());
         let owner = Arc::clone(&shared);
@@ -160,6 +163,16 @@ impl Shared {
     /// A place for a session.
     pub(super) fn session_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.sessions).try_acquire_owned().ok()
+    }
+
+    /// Says once why clients with the stock transports are refused; they ask again and again.
+    pub(super) fn tell_of_polling(&self) {
+        if !self.told_of_polling.swap(true, Relaxed) {
+            warn!(
+                "a client asked for polling, which this version does not serve: \
+                 clients need transports: [\"websocket\"] (said once)"
+            );
+        }
     }
 
     fn ready(&self) -> Response<Body> {

@@ -32,6 +32,18 @@ async fn pings_follow_pongs_and_a_missing_pong_ends_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pong_brings_the_next_ping_forward_when_the_timeout_is_the_longer() {
+    let mut config = small();
+    config.ping_interval = seconds(5);
+    let mut rig = rig_with(config, b"").await;
+    rig.frame().await;
+    let start = Instant::now();
+    answer_ping(&mut rig).await;
+    answer_ping(&mut rig).await;
+    assert_eq!(start.elapsed().as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_early_pong_proves_nothing() {
     let mut rig = rig().await;
     rig.session.mark_joined();
@@ -178,6 +190,32 @@ async fn a_slow_reader_fills_its_outbox_and_only_the_caller_decides() {
     );
     rig.task.await.unwrap();
     assert_eq!(rig.engine.registry().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_consumers_close_waits_for_the_frame_under_way_only() {
+    let mut rig = rig().await;
+    let frame = message_frame(&"x".repeat(999));
+    for _ in 0..100 {
+        rig.session.try_push(&frame).unwrap();
+    }
+    sleep(seconds(1)).await;
+    rig.session.close(CloseReason::SlowConsumer);
+    let mut whole = 0;
+    let last = loop {
+        let (opcode, payload) = rig.frame().await;
+        if opcode == 0x88 {
+            break payload;
+        }
+        assert_eq!(payload.len(), 1000);
+        whole += 1;
+    };
+    assert_eq!(last, b"\x0f\xa2slow consumer");
+    assert_eq!(
+        whole,
+        PIPE_BYTES / 1004 + 1,
+        "what the pipe held and its rest"
+    );
 }
 
 #[tokio::test(start_paused = true)]
