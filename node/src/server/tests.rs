@@ -452,7 +452,8 @@ async fn half_a_request_is_not_waited_for_for_ever() {
     stream.write_all(b"GET /healthz HT").await.unwrap();
     let started = tokio::time::Instant::now();
     let mut rest = Vec::new();
-    // Answered or not, the connection ends when the time for a head is over, which here passes in no time.
+    // Answered or not, the connection ends when the time for a head is over, which here passes in
+    // no time.
     stream.read_to_end(&mut rest).await.ok();
     let waited = started.elapsed();
     let deadline = limits::HEADER_READ_TIMEOUT;
