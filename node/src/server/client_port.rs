@@ -1,5 +1,5 @@
-//! The port that clients and probes connect to: `/socket.io/`, `/healthz`, `/readyz`, and the pages of
-//! an extra router in development. Owns the order of a graceful end.
+//! The port that clients and probes connect to: `/socket.io/`, `/healthz`, `/readyz`, and the pages
+//! of an extra router in development. Owns the order of a graceful end.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -122,13 +122,14 @@ impl ClientPort {
         &self.shared.engine
     }
 
-    /// No new sessions (503) and not ready from now on; sessions and probes go on. First step of an end.
+    /// No new sessions (503) and not ready from now on; sessions and probes go on. First step of an
+    /// end.
     pub fn begin_drain(&self) {
         self.shared.draining.store(true, Relaxed);
     }
 
-    /// Closes all sessions at a pace, with the code that lets them resume elsewhere; done when none is
-    /// left. Begins the drain if that was not done.
+    /// Closes all sessions at a pace, with the code that lets them resume elsewhere; done when none
+    /// is left. Begins the drain if that was not done.
     pub async fn drain(&self, pace: DrainPace) {
         self.begin_drain();
         self.shared
@@ -138,8 +139,8 @@ impl ClientPort {
             .await;
     }
 
-    /// Stops accepting and ends idle HTTP connections; done when every task has ended. Sessions are not
-    /// ended by this: drain first.
+    /// Stops accepting and ends idle HTTP connections; done when every task has ended. Sessions are
+    /// not ended by this: drain first.
     pub async fn stop(&self) {
         self.begin_drain();
         self.shared.tasks.stop();

@@ -1,5 +1,5 @@
-//! A request to the Engine.IO path: refused with the reference's codes, or upgraded and handed to the
-//! engine. The HTTP side of the connection ends there; nothing of it stays in memory.
+//! A request to the Engine.IO path: refused with the reference's codes, or upgraded and handed to
+//! the engine. The HTTP side of the connection ends there; nothing of it stays in memory.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -170,8 +170,8 @@ async fn serve(
     }
 }
 
-/// The TCP stream under an upgraded connection, and what was read ahead of it; or the connection as it
-/// is, when something else carries it.
+/// The TCP stream under an upgraded connection, and what was read ahead of it; or the connection as
+/// it is, when something else carries it.
 fn take_stream(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Box<Upgraded>> {
     let parts = upgraded
         .downcast::<TokioIo<TcpStream>>()
