@@ -102,10 +102,7 @@ fn transport_error(error: Error) -> TransportError {
             status: response.status().as_u16(),
             retry_after: retry_after(response.headers()),
         },
-        Error::ConnectionClosed | Error::AlreadyClosed => TransportError::Closed {
-            code: None,
-            word: String::new(),
-        },
+        Error::ConnectionClosed | Error::AlreadyClosed => TransportError::end(),
         error => TransportError::Failed(error.to_string()),
     }
 }
