@@ -113,7 +113,7 @@ async fn resumes_that_cannot_be_exact_are_refused_with_their_reason() {
         .to_string()
     };
     // What is sent instead of the pid and the offset, and the reasons that fit.
-    type Change<'a> = (&'a str, &'a dyn Fn(&Session) -> Value, &'a [&'a str]);
+    type Change<'a> = (&'a str, &'a dyn Fn(&Known) -> Value, &'a [&'a str]);
     let cases: [Change<'_>; 5] = [
         (
             "an unknown pid",
