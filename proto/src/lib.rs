@@ -1,13 +1,34 @@
 //! What crosses a process boundary, and nothing else: no tokio, no clock, no randomness.
+//!
+//! Reading order: [`error`], [`offset`], [`engineio`], [`socketio`], then the generated protobuf.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice))]
+
+pub mod engineio;
+pub mod error;
+pub mod offset;
+pub mod socketio;
+
+pub use error::DecodeError;
+pub use offset::Offset;
 
 /// The replicated commands: the format of the log.
-#[allow(missing_debug_implementations, unreachable_pub, clippy::all)]
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::too_many_lines
+)]
 pub mod command {
     tonic::include_proto!("roomcast.command.v1");
 }
 
 /// Node to node, on the peer port.
-#[allow(missing_debug_implementations, unreachable_pub, clippy::all)]
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::too_many_lines
+)]
 pub mod peer {
     tonic::include_proto!("roomcast.peer.v1");
 }

@@ -10,28 +10,75 @@ use crate::ids::{GroupId, Incarnation, NodeId, Position, SocketId};
 #[derive(Debug, Clone)]
 pub enum Effect {
     /// A socket entered rooms here (its own id's room included, at connect).
-    Joined { position: Position, socket: SocketId, owner: Incarnation, namespace: Arc<str>, rooms: Vec<Arc<str>> },
+    Joined {
+        position: Position,
+        socket: SocketId,
+        owner: Incarnation,
+        namespace: Arc<str>,
+        rooms: Vec<Arc<str>>,
+    },
     /// A socket left rooms here.
-    Left { position: Position, socket: SocketId, owner: Incarnation, namespace: Arc<str>, rooms: Vec<Arc<str>> },
+    Left {
+        position: Position,
+        socket: SocketId,
+        owner: Incarnation,
+        namespace: Arc<str>,
+        rooms: Vec<Arc<str>>,
+    },
     /// An event for rooms, at its position in the log.
     Published(Arc<Event>),
-    /// `socket` was taken over by a resume at this position: what the old owner has of the older
-    /// generation delivers nothing from here on and closes.
-    Fenced { position: Position, socket: SocketId, owner: Incarnation, generation: u64 },
+    /// `socket` was taken over by a resume at this position: `owner` was its owner until now, and
+    /// `generation` the one that ends. It delivers nothing from here on and closes.
+    Fenced {
+        position: Position,
+        socket: SocketId,
+        owner: Incarnation,
+        generation: u64,
+    },
     /// A session's transport is gone (its own `Away`); it is still owed events.
-    WentAway { position: Position, socket: SocketId, owner: Incarnation },
+    WentAway {
+        position: Position,
+        socket: SocketId,
+        owner: Incarnation,
+    },
     /// A session ended here: by its disconnect or because its resume window ran out (`expired`).
-    Ended { position: Position, socket: SocketId, owner: Incarnation, namespace: Arc<str>, expired: bool },
+    Ended {
+        position: Position,
+        socket: SocketId,
+        owner: Incarnation,
+        namespace: Arc<str>,
+        expired: bool,
+    },
     /// The outcome of one operation of a batch.
-    Op { incarnation: Incarnation, sequence: u64, op: u32, position: Position, result: OpResult },
+    Op {
+        incarnation: Incarnation,
+        sequence: u64,
+        op: u32,
+        position: Position,
+        result: OpResult,
+    },
     /// A batch was not the next one and not a repeat: nothing of it was applied.
-    Gap { incarnation: Incarnation, sequence: u64, expected: u64 },
+    Gap {
+        incarnation: Incarnation,
+        sequence: u64,
+        expected: u64,
+    },
     /// A batch of an incarnation that is not (any more) registered: nothing of it was applied.
-    UnknownProducer { incarnation: Incarnation, sequence: u64 },
+    UnknownProducer {
+        incarnation: Incarnation,
+        sequence: u64,
+    },
     /// An incarnation may produce from here on.
-    Registered { node: NodeId, incarnation: Incarnation },
+    Registered {
+        node: NodeId,
+        incarnation: Incarnation,
+    },
     /// All sessions of an incarnation went away here; its later batches are refused.
-    Detached { position: Position, node: NodeId, incarnation: Incarnation },
+    Detached {
+        position: Position,
+        node: NodeId,
+        incarnation: Incarnation,
+    },
     /// The group got its epoch.
     Founded { epoch: u64, group: GroupId },
 }
@@ -113,6 +160,20 @@ pub enum ResumeRefusal {
     OtherIdentity,
     /// The offset is unreadable, or later than this position.
     Invalid,
+}
+
+impl ResumeRefusal {
+    /// The word on the wire and in metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::Dropped => "dropped",
+            Self::OtherIdentity => "other_identity",
+            Self::Invalid => "invalid",
+        }
+    }
 }
 
 /// Why an operation was not applied.

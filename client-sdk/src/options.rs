@@ -1,0 +1,95 @@
+//! What an application can choose, each with its default and the reason of the default.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::backoff::BackoffOptions;
+use crate::endpoint::EndpointOrder;
+use crate::event::ResumeToken;
+
+/// Choices of one client, that is of one connection.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// The order of the endpoints.
+    pub order: EndpointOrder,
+    /// The delays between attempts to connect.
+    pub backoff: BackoffOptions,
+    /// How long TCP, WebSocket and Engine.IO handshake may take together; 20 s as in stock
+    /// clients.
+    pub connect_timeout: Duration,
+    /// Added to the handshake's URL, for example `recovery=1` for namespaces where that is
+    /// opt-in.
+    pub query: Vec<(String, String)>,
+    /// Added to the handshake's request, for example `authorization`.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// The largest message taken from the server; larger ends the connection. Above the largest
+    /// event a server can be configured to allow (4 MB).
+    pub message_bytes_max: usize,
+    /// The most attachments taken with one event.
+    pub attachments_max: usize,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            order: EndpointOrder::default(),
+            backoff: BackoffOptions::default(),
+            connect_timeout: Duration::from_secs(20),
+            query: Vec::new(),
+            headers: Vec::new(),
+            message_bytes_max: 8 << 20,
+            attachments_max: 256,
+        }
+    }
+}
+
+/// Choices of one socket, that is of one namespace on the connection.
+#[derive(Debug, Clone)]
+pub struct SocketOptions {
+    /// The application's part of the CONNECT payload, a JSON object; what it contains goes
+    /// before `pid` and `offset` of the same name, as in stock clients.
+    pub auth: Value,
+    /// `false` asks the server for a session that cannot be resumed: no pid, no offsets.
+    pub recovery: bool,
+    /// The name of a durable subscriber: its position is kept by the server across sessions.
+    pub subscriber: Option<String>,
+    /// Who says that an event was handled.
+    pub acknowledgement: Acknowledgement,
+    /// A session of an earlier connection or process to go on with.
+    pub resume: Option<ResumeToken>,
+    /// Events in the inbox at most. At the limit the client stops reading from the connection,
+    /// for all its namespaces, until the application takes one.
+    pub inbox_events_max: usize,
+    /// Emits waiting to be sent at most; further ones are refused with `BufferFull`.
+    pub emits_buffered_max: usize,
+    /// Bytes of emits waiting to be sent at most; further ones are refused with `BufferFull`.
+    pub emit_bytes_buffered_max: usize,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            auth: Value::Object(serde_json::Map::new()),
+            recovery: true,
+            subscriber: None,
+            acknowledgement: Acknowledgement::default(),
+            resume: None,
+            inbox_events_max: 1024,
+            emits_buffered_max: 1024,
+            emit_bytes_buffered_max: 8 << 20,
+        }
+    }
+}
+
+/// Who moves the offset that a reconnection brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Acknowledgement {
+    /// Taking an event from the inbox. A reconnection loses nothing and repeats nothing.
+    #[default]
+    OnHandOver,
+    /// [`Socket::acknowledge`](crate::Socket::acknowledge) only. After a reconnection, and from
+    /// another process with the resume token, every event behind the last acknowledged one
+    /// comes again: at least once.
+    Manual,
+}

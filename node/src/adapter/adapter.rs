@@ -1,0 +1,197 @@
+//! All groups of this node, and which of them holds a namespace.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use roomcast_proto::command::Settings;
+use tokio::sync::mpsc;
+
+use super::group::{Group, Parts};
+use super::peers::Peers;
+use super::relay::Relay;
+use super::renewal;
+use super::replica::{Applied, Replica};
+use super::requests::{Answer, Requests};
+use super::retention;
+use crate::ids::{Entropy, GroupId, SocketId};
+use crate::limits;
+use crate::raft::{Config, Consensus, PeerHandler, StartError, StateMachine};
+use crate::state::{Event, bucket_of};
+
+/// What the adapter needs to start.
+#[derive(Debug)]
+pub struct Start {
+    /// Consensus: addresses, disks, timings.
+    pub consensus: Config,
+    /// The peer port.
+    pub peer: tokio::net::TcpListener,
+    /// Proposed when this node founds a log; never used directly.
+    pub settings: Settings,
+    /// Propose `settings` to a cluster that has others.
+    pub propose_settings: bool,
+    /// The one source of random numbers.
+    pub entropy: Entropy,
+}
+
+/// All groups of this node.
+#[derive(Debug)]
+pub struct Adapter {
+    groups: Vec<Arc<Group>>,
+    consensus: Consensus,
+    entropy: Entropy,
+    requests: Arc<Requests>,
+    relay: Relay,
+}
+
+impl Adapter {
+    /// Starts consensus and every group. Returns when this node is a member of a cluster.
+    ///
+    /// # Errors
+    /// Founding, the data directory, or the peer port: see [`StartError`].
+    pub async fn start(start: Start) -> Result<Arc<Self>, StartError> {
+        let node = start.consensus.node_id;
+        let peers = Arc::new(Peers::new());
+        let made = Mutex::new(Vec::new());
+        let machine = |group| {
+            let (effects, applied) = mpsc::channel::<Applied>(limits::EFFECTS_MAX);
+            let replica = Arc::new(Replica::new(group, effects));
+            made.lock().push((Arc::clone(&replica), applied));
+            replica as Arc<dyn StateMachine>
+        };
+        let handler: Arc<dyn PeerHandler> = Arc::<Peers>::clone(&peers);
+        let consensus = Consensus::start(start.consensus, start.peer, machine, handler).await?;
+        let requests = Arc::new(Requests::new(node));
+        let parts = Parts {
+            node,
+            groups: consensus.group_count(),
+            consensus: consensus.clone(),
+            settings: start.settings,
+            entropy: start.entropy.clone(),
+            requests: Arc::clone(&requests),
+        };
+        let groups: Vec<_> = made
+            .into_inner()
+            .into_iter()
+            .zip(0..)
+            .map(|((replica, applied), id)| Group::start(&parts, id, replica, applied))
+            .collect();
+        let relay = Relay::new(consensus.clone());
+        let adapter = Arc::new(Self {
+            groups,
+            consensus,
+            entropy: start.entropy,
+            requests,
+            relay,
+        });
+        peers.serve(&adapter);
+        tokio::spawn(renewal::run(Arc::clone(&adapter)));
+        tokio::spawn(retention::run(Arc::clone(&adapter)));
+        if start.propose_settings {
+            tokio::spawn(renewal::propose_settings(Arc::clone(&adapter), start.settings));
+        }
+        Ok(adapter)
+    }
+
+    /// The group that holds a namespace.
+    #[must_use]
+    pub fn group_of(&self, namespace: &str) -> &Arc<Group> {
+        let bucket = bucket_of(namespace);
+        // Every group's state holds the same table; before founding, the default one.
+        let group = self.groups[0].view().group_of_bucket(bucket);
+        let index = group.unwrap_or(bucket % self.groups.len() as u32) as usize;
+        &self.groups[index.min(self.groups.len() - 1)]
+    }
+
+    /// All groups.
+    #[must_use]
+    pub fn groups(&self) -> &[Arc<Group>] {
+        &self.groups
+    }
+
+    /// Group by number, when there is one.
+    pub(crate) fn group(&self, id: GroupId) -> Option<&Arc<Group>> {
+        self.groups.get(id as usize)
+    }
+
+    /// Consensus.
+    #[must_use]
+    pub fn consensus(&self) -> &Consensus {
+        &self.consensus
+    }
+
+    /// The one source of random numbers.
+    #[must_use]
+    pub fn entropy(&self) -> &Entropy {
+        &self.entropy
+    }
+
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// Whether a client had better connect here than elsewhere: some group's lease is held.
+    #[must_use]
+    pub fn has_lease(&self) -> bool {
+        self.groups.iter().any(|group| group.lease.holds())
+    }
+
+    /// Ready: every group's leader is known and its lease is held.
+    ///
+    /// # Errors
+    /// What is missing, for people.
+    pub fn ready(&self) -> Result<(), String> {
+        for group in &self.groups {
+            if self.consensus.status(group.id).leader.is_none() {
+                return Err(format!("group {} has no known leader", group.id));
+            }
+            if !group.lease.holds() {
+                return Err(format!("this node has no lease in group {}", group.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands every group that this node leads to another member, so that none waits for an election.
+    pub async fn hand_over(&self) {
+        let node = self.consensus.node_id();
+        let others: Vec<_> =
+            self.consensus.members().into_iter().filter(|peer| peer.id != node).collect();
+        for (group, turn) in self.groups.iter().zip(0..) {
+            if !self.consensus.status(group.id).leading || others.is_empty() {
+                continue;
+            }
+            let to = others[turn % others.len()].id;
+            if let Err(error) = self.consensus.transfer_leader(group.id, to).await {
+                tracing::warn!(group = group.id, to, %error, "leadership was not handed over");
+            }
+        }
+    }
+
+    /// Waits, a moment at most, until what this node has proposed is settled.
+    pub async fn settle(&self) {
+        let deadline = tokio::time::Instant::now() + limits::SETTLE_DEADLINE;
+        while self.groups.iter().any(|group| group.is_busy())
+            && tokio::time::Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Emits a volatile event on every node.
+    pub(crate) fn volatile(&self, group: &Group, event: Event) {
+        let event = Arc::new(event);
+        self.relay.volatile(group.id, &event);
+        group.volatile(event);
+    }
+
+    /// Brings a client's answer to the node that asked.
+    pub(crate) fn answer(&self, number: u64, socket: SocketId, answer: Answer) {
+        let asker = Requests::asker(number);
+        if asker == self.consensus.node_id() {
+            self.requests.answer(number, socket, answer);
+        } else {
+            self.relay.answer(asker, number, socket, answer);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Carries commands to the leader of a group, in order: directly when this node leads, else over one
+//! stream per leader. It promises order, not arrival: the proposer sends again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use roomcast_proto::peer::ProposeRequest;
+use tokio::sync::{Notify, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::leadership::Leadership;
+use crate::ids::{GroupId, NodeId};
+use crate::limits;
+use crate::raft::Consensus;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Courier {
+    group: GroupId,
+    consensus: Consensus,
+    leadership: Arc<Leadership>,
+    link: Option<Link>,
+    trouble: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Link {
+    leader: NodeId,
+    requests: mpsc::Sender<ProposeRequest>,
+}
+
+impl Courier {
+    pub(crate) fn new(group: GroupId, consensus: Consensus, leadership: Arc<Leadership>) -> Self {
+        Self { group, consensus, leadership, link: None, trouble: Arc::new(Notify::new()) }
+    }
+
+    /// Something that was sent may not have arrived.
+    pub(crate) async fn troubled(&self) {
+        self.trouble.notified().await;
+    }
+
+    /// Sends a command on its way.
+    pub(crate) async fn send(&mut self, command: Bytes) {
+        let status = self.consensus.status(self.group);
+        if status.leading {
+            self.link = None;
+            if self.leadership.propose(&command).await.is_err() {
+                self.trouble.notify_one();
+            }
+            return;
+        }
+        match status.leader.filter(|leader| *leader != self.consensus.node_id()) {
+            Some(leader) => self.send_to(leader, command).await,
+            None => self.trouble.notify_one(),
+        }
+    }
+
+    async fn send_to(&mut self, leader: NodeId, command: Bytes) {
+        let usable = self.link.as_ref().is_some_and(|l| l.leader == leader && !l.requests.is_closed());
+        if !usable {
+            self.link = self.open(leader);
+        }
+        let header = Some(self.consensus.header(leader));
+        let request = ProposeRequest { header, group: self.group, command, sequence: 0 };
+        let sent = match &self.link {
+            Some(link) => link.requests.send(request).await.is_ok(),
+            None => false,
+        };
+        if !sent {
+            self.link = None;
+            self.trouble.notify_one();
+        }
+    }
+
+    fn open(&self, leader: NodeId) -> Option<Link> {
+        let mut client = self.consensus.peer_client(leader)?;
+        let (requests, receiver) = mpsc::channel(limits::PROPOSE_STREAM_MAX);
+        let trouble = Arc::clone(&self.trouble);
+        let group = self.group;
+        tokio::spawn(async move {
+            match client.propose(ReceiverStream::new(receiver)).await {
+                Ok(response) => {
+                    let mut answers = response.into_inner();
+                    while let Ok(Some(answer)) = answers.message().await {
+                        if !answer.accepted {
+                            trouble.notify_one();
+                        }
+                    }
+                }
+                Err(status) => tracing::debug!(group, leader, %status, "propose stream refused"),
+            }
+            trouble.notify_one();
+        });
+        Some(Link { leader, requests })
+    }
+}

@@ -1,0 +1,55 @@
+//! One event, encoded once per encoding: all sockets of the node share the bytes.
+
+use std::sync::Arc;
+
+use roomcast_proto::offset::Offset;
+use roomcast_proto::socketio::encode;
+
+use crate::engine::Frames;
+use crate::ids::Position;
+use crate::state::Event;
+
+/// The encodings of one logged event, made when first asked for.
+#[derive(Debug)]
+pub(crate) struct Encoded<'a> {
+    event: &'a Event,
+    epoch: u64,
+    stamped: Option<Arc<Frames>>,
+    plain: Option<Arc<Frames>>,
+}
+
+impl<'a> Encoded<'a> {
+    pub(crate) fn new(event: &'a Event, epoch: u64) -> Self {
+        Self { event, epoch, stamped: None, plain: None }
+    }
+
+    /// The frames for a socket with or without recovery. An event with an ack id carries no offset:
+    /// a stock client would hand it to the handler as an argument.
+    pub(crate) fn frames(&mut self, recoverable: bool) -> Arc<Frames> {
+        let stamped = recoverable && self.event.request.is_none();
+        let slot = if stamped { &mut self.stamped } else { &mut self.plain };
+        slot.get_or_insert_with(|| {
+            let position = stamped.then_some(self.event.position);
+            event_frames(self.event, position.map(|at| offset(self.epoch, at)))
+        })
+        .clone()
+    }
+}
+
+/// A position of a log as clients see it.
+pub(crate) fn offset(epoch: u64, position: Position) -> Offset {
+    Offset { epoch, index: position.index, op: position.op }
+}
+
+/// Builds the frames of an event.
+pub(crate) fn event_frames(event: &Event, offset: Option<Offset>) -> Arc<Frames> {
+    let offset = offset.map(|offset| offset.to_string());
+    let text = encode::event(
+        &event.namespace,
+        &event.event,
+        offset.as_deref(),
+        event.request.map(|request| request.number),
+        event.attachments.len(),
+    );
+    Frames::with_attachments(text, event.attachments.clone())
+}

@@ -1,0 +1,287 @@
+//! Delivers a group's committed log to the sockets of this node, in log order: one task per group, the
+//! only writer of its index. It never waits for a socket.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::completion::{Attach, Attached, Completion, Outcome};
+use super::encoded::{Encoded, event_frames, offset};
+use super::index::Index;
+use super::lease::Lease;
+use super::pending::Pending;
+use super::replica::{Applied, Replica};
+use super::requests::Requests;
+use super::socket::{Identity, LocalSocket};
+use crate::engine::{CloseReason, Frames};
+use crate::ids::{GroupId, Incarnation, Position, SocketId};
+use crate::state::{Effect, Event, OpResult, Verdict};
+use roomcast_proto::socketio::encode;
+
+/// What others ask of the fan-out.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// A volatile event: to whom it can be written now.
+    Volatile(Arc<Event>),
+    /// This node lost its lease: nothing of the old life may be delivered.
+    LoseAll,
+}
+
+/// What the fan-out reports upward about sockets it started or stopped.
+pub(crate) trait Sockets: Send + Sync + 'static {
+    /// A resumed socket has to catch up from `start`.
+    fn catch_up(&self, socket: Arc<LocalSocket>, start: Position);
+    /// A socket was attached, but nobody waits for it any more: its session goes away.
+    fn abandoned(&self, socket: &LocalSocket);
+}
+
+/// How far the fan-out has come; shared with catch-up.
+#[derive(Debug, Default)]
+pub(crate) struct Progress(Mutex<Position>);
+
+impl Progress {
+    /// Everything up to here has been fanned out.
+    pub(crate) fn position(&self) -> Position {
+        *self.0.lock()
+    }
+}
+
+/// The fan-out task of one group.
+pub(crate) struct Fanout<S> {
+    pub(crate) group: GroupId,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) pending: Arc<Pending>,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) sockets: Arc<S>,
+    pub(crate) index: Index,
+    /// Rooms of sockets whose connect is being applied: their join precedes their attach.
+    pub(crate) arriving: Vec<(SocketId, Vec<Arc<str>>)>,
+    pub(crate) deliveries: metrics::Counter,
+}
+
+impl<S: Sockets> Fanout<S> {
+    /// Runs until both channels are closed.
+    pub(crate) async fn run(
+        mut self,
+        mut applied: mpsc::Receiver<Applied>,
+        mut asks: mpsc::Receiver<Ask>,
+    ) {
+        loop {
+            tokio::select! {
+                biased;
+                Some(ask) = asks.recv() => self.ask(ask),
+                Some(applied) = applied.recv() => self.applied(applied),
+                else => return,
+            }
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Volatile(event) => self.deliver_volatile(&event),
+            Ask::LoseAll => self.close_all(CloseReason::NoQuorum),
+        }
+    }
+
+    fn applied(&mut self, applied: Applied) {
+        match applied {
+            Applied::Entry { index, effects } => {
+                for effect in effects {
+                    self.effect(effect);
+                }
+                self.arriving.clear();
+                *self.progress.0.lock() = Position::new(index, u32::MAX);
+            }
+            Applied::Restored => {
+                // What happened in between was not seen here: the sockets resume elsewhere or here.
+                self.close_all(CloseReason::NoQuorum);
+                *self.progress.0.lock() = self.replica.view().position();
+            }
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Published(event) => self.deliver(&event),
+            Effect::Joined { socket, owner, rooms, .. } if self.is_ours(owner) => {
+                if self.index.get(socket).is_some() {
+                    self.index.join(socket, &rooms);
+                } else {
+                    self.arriving.push((socket, rooms));
+                }
+            }
+            Effect::Left { socket, owner, rooms, .. } if self.is_ours(owner) => {
+                self.index.leave(socket, &rooms);
+            }
+            Effect::Fenced { socket, owner, generation, .. } if self.is_ours(owner) => {
+                self.fence(socket, generation);
+            }
+            Effect::WentAway { socket, owner, .. } | Effect::Ended { socket, owner, .. }
+                if self.is_ours(owner) =>
+            {
+                if let Some(member) = self.index.remove(socket) {
+                    member.stop();
+                }
+            }
+            Effect::Op { incarnation, sequence, op, position, result } => {
+                let completion = self.pending.take(incarnation, sequence, op);
+                self.complete(completion, position, result);
+            }
+            Effect::Registered { incarnation, .. } => {
+                if self.pending.registered(incarnation) {
+                    tracing::debug!(group = self.group, "registered as a producer");
+                }
+            }
+            Effect::Detached { incarnation, .. } => {
+                if self.pending.detached(incarnation) {
+                    tracing::warn!(group = self.group, "detached: this node's lease had expired");
+                    self.lease.revoke();
+                    self.close_all(CloseReason::Fenced);
+                }
+            }
+            Effect::UnknownProducer { incarnation, .. } => {
+                self.pending.detached(incarnation);
+            }
+            _ => {}
+        }
+    }
+
+    fn is_ours(&self, owner: Incarnation) -> bool {
+        self.pending.incarnation() == owner
+    }
+
+    fn deliver(&mut self, event: &Event) {
+        let epoch = self.replica.epoch();
+        if let Some(request) = event.request.filter(|request| self.is_ours(request.incarnation)) {
+            self.requests.expect(request.number, request.expected as usize);
+        }
+        let mut encoded = Encoded::new(event, epoch);
+        let position = event.position;
+        let mut delivered = 0_u64;
+        self.index.each_target(event, |socket| {
+            let frames = || encoded.frames(socket.recoverable);
+            delivered += u64::from(socket.deliver(position, frames));
+        });
+        self.deliveries.increment(delivered);
+    }
+
+    fn deliver_volatile(&mut self, event: &Event) {
+        let epoch = self.replica.epoch();
+        let mut delivered = 0_u64;
+        self.index.each_target(event, |socket| {
+            delivered += u64::from(socket.deliver_volatile(|position| {
+                event_frames(event, socket.recoverable.then(|| offset(epoch, position)))
+            }));
+        });
+        self.deliveries.increment(delivered);
+    }
+
+    fn fence(&mut self, id: SocketId, generation: u64) {
+        if self.index.get(id).is_some_and(|socket| socket.generation <= generation)
+            && let Some(socket) = self.index.remove(id)
+        {
+            socket.stop();
+            socket.session.close(CloseReason::Fenced);
+        }
+    }
+
+    fn close_all(&mut self, reason: CloseReason) {
+        for socket in self.index.drain() {
+            socket.stop();
+            socket.session.close(reason);
+        }
+    }
+
+    fn complete(&mut self, completion: Completion, position: Position, result: OpResult) {
+        let epoch = self.replica.epoch();
+        match completion {
+            Completion::Nothing => {}
+            Completion::Call(call) => call(match result {
+                OpResult::Done | OpResult::Resume(_) => Outcome::Applied(offset(epoch, position)),
+                OpResult::Duplicate { first } => Outcome::Duplicate(offset(epoch, first)),
+                OpResult::Refused(refusal) => Outcome::Refused(refusal),
+            }),
+            Completion::Attach(attach) => self.attach(*attach, position, result),
+        }
+    }
+
+    fn attach(&mut self, attach: Attach, position: Position, result: OpResult) {
+        match result {
+            OpResult::Done => {
+                let id = attach.id.expect("a connect carries its socket's id");
+                let identity = identity(&attach, id, 1);
+                let socket = LocalSocket::live(identity, attach.session.clone(), position);
+                let arrived = self.arriving.iter().rposition(|(arriving, _)| *arriving == id);
+                let rooms = arrived.map(|at| self.arriving.swap_remove(at).1).unwrap_or_default();
+                self.begin(attach, Arc::new(socket), rooms, None);
+            }
+            OpResult::Resume(Verdict::Recovered { socket: id, generation, start, rooms }) => {
+                let identity = identity(&attach, id, generation);
+                let socket = LocalSocket::catching_up(identity, attach.session.clone(), start);
+                self.begin(attach, Arc::new(socket), rooms, Some(start));
+            }
+            OpResult::Resume(Verdict::NotRecovered(reason)) => {
+                attach.finish(Attached::NotRecovered(reason));
+            }
+            OpResult::Refused(refusal) => {
+                attach.finish(Attached::Refused(refusal));
+            }
+            OpResult::Duplicate { .. } => {}
+        }
+    }
+
+    /// CONNECT is the first frame of a socket; replay and live events follow it.
+    fn begin(
+        &mut self,
+        attach: Attach,
+        socket: Arc<LocalSocket>,
+        rooms: Vec<Arc<str>>,
+        start: Option<Position>,
+    ) {
+        socket.answer_now(&connect_frames(&attach, &socket, start, self.replica.epoch()));
+        self.index.insert(Arc::clone(&socket));
+        self.index.join(socket.id, &rooms);
+        let attached = Attached::Socket { socket: Arc::clone(&socket), recovered: start.is_some() };
+        if !attach.finish(attached) {
+            self.sockets.abandoned(&socket);
+            return;
+        }
+        if let Some(start) = start {
+            self.sockets.catch_up(socket, start);
+        }
+    }
+}
+
+fn identity(attach: &Attach, id: SocketId, generation: u64) -> Identity {
+    Identity {
+        id,
+        pid: attach.pid,
+        namespace: Arc::clone(&attach.namespace),
+        identity: attach.identity.clone(),
+        recoverable: attach.recoverable,
+        generation,
+    }
+}
+
+fn connect_frames(
+    attach: &Attach,
+    socket: &LocalSocket,
+    start: Option<Position>,
+    epoch: u64,
+) -> Arc<Frames> {
+    let resume = match (start, attach.resume_refused) {
+        (Some(start), _) => Some(format!(r#"{{"ok":true,"from":"{}"}}"#, offset(epoch, start))),
+        (None, Some(reason)) => Some(format!(r#"{{"ok":false,"reason":"{}"}}"#, reason.word())),
+        (None, None) => None,
+    };
+    let pid = socket.recoverable.then(|| socket.pid.reveal());
+    Frames::text(encode::connect(
+        &attach.namespace,
+        &socket.id_text,
+        pid.as_deref(),
+        resume.as_ref().map(String::as_bytes),
+    ))
+}

@@ -1,0 +1,241 @@
+//! One group on this node, put together: replica, proposer, fan-out, leadership, lease.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roomcast_proto::command::{self, Op, Settings, SocketRef, op::Kind};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::catch_up::CatchUp;
+use super::completion::{Completion, Failure};
+use super::courier::Courier;
+use super::fanout::{Ask, Fanout, Progress, Sockets};
+use super::history::History;
+use super::index::Index;
+use super::lease::Lease;
+use super::leadership::Leadership;
+use super::pending::Pending;
+use super::proposer::{Proposer, Submission};
+use super::replica::{Applied, Replica};
+use super::requests::Requests;
+use super::socket::LocalSocket;
+use crate::ids::{Entropy, GroupId, NodeId, Position};
+use crate::limits;
+use crate::raft::Consensus;
+use crate::state::{Event, GroupState};
+
+/// One group on this node.
+#[derive(Debug)]
+pub struct Group {
+    /// Its number.
+    pub id: GroupId,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) leadership: Arc<Leadership>,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) pending: Arc<Pending>,
+    pub(crate) history: History,
+    submissions: mpsc::Sender<Submission>,
+    /// Operations that must happen sooner or later; their number is bounded by the sockets.
+    asks: mpsc::Sender<Ask>,
+}
+
+/// What a group is made of, beside its replica.
+pub(crate) struct Parts {
+    pub(crate) node: NodeId,
+    pub(crate) groups: u32,
+    pub(crate) consensus: Consensus,
+    pub(crate) settings: Settings,
+    pub(crate) entropy: Entropy,
+    pub(crate) requests: Arc<Requests>,
+}
+
+impl Group {
+    /// Starts the group's tasks.
+    pub(crate) fn start(
+        parts: &Parts,
+        id: GroupId,
+        replica: Arc<Replica>,
+        applied: mpsc::Receiver<Applied>,
+    ) -> Arc<Self> {
+        let consensus = parts.consensus.clone();
+        let pending = Arc::new(Pending::default());
+        let lease = Arc::new(Lease::new());
+        let progress = Arc::new(Progress::default());
+        let history = History { group: id, consensus: consensus.clone() };
+        let leadership = Arc::new(Leadership::new(
+            id,
+            parts.groups,
+            consensus.clone(),
+            Arc::clone(&replica),
+            parts.settings,
+            parts.entropy.clone(),
+        ));
+        let (submissions, submitted) = mpsc::channel(limits::SUBMISSIONS_MAX);
+        let (asks, asked) = mpsc::channel(limits::FANOUT_ASKS_MAX);
+        let proposer = Proposer::new(
+            parts.node,
+            parts.entropy.clone(),
+            Arc::clone(&pending),
+            Arc::clone(&lease),
+            Courier::new(id, consensus, Arc::clone(&leadership)),
+            submitted,
+        );
+        let starter = Arc::new(Starter {
+            group: id,
+            replica: Arc::clone(&replica),
+            history: history.clone(),
+            progress: Arc::clone(&progress),
+            submissions: submissions.downgrade(),
+        });
+        let fanout = Fanout {
+            group: id,
+            replica: Arc::clone(&replica),
+            pending: Arc::clone(&pending),
+            lease: Arc::clone(&lease),
+            requests: Arc::clone(&parts.requests),
+            progress,
+            sockets: starter,
+            index: Index::default(),
+            arriving: Vec::new(),
+            deliveries: crate::metrics::deliveries(),
+        };
+        tokio::spawn(fanout.run(applied, asked));
+        replica.listen();
+        tokio::spawn(proposer.run());
+        tokio::spawn(Arc::clone(&leadership).run());
+        Arc::new(Self { id, replica, leadership, lease, pending, history, submissions, asks })
+    }
+
+    /// A frozen view of the group's state on this node.
+    #[must_use]
+    pub fn view(&self) -> GroupState {
+        self.replica.view()
+    }
+
+    /// The log's epoch; 0 before it was founded.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.replica.epoch()
+    }
+
+    /// Hands an operation to the proposer. Full: refused; no lease: refused at once.
+    pub(crate) fn submit(&self, kind: Kind, completion: Completion) {
+        if !self.lease.holds() {
+            completion.fail(Failure::Unavailable);
+            return;
+        }
+        let deadline = Some(Instant::now() + limits::OPERATION_DEADLINE);
+        let submission = Submission { op: Op { kind: Some(kind) }, completion, deadline };
+        if let Err(error) = self.submissions.try_send(submission) {
+            error.into_inner().completion.fail(Failure::Overloaded);
+        }
+    }
+
+    /// Ends or puts away a socket's session: waits for room instead of refusing.
+    pub(crate) fn part(&self, socket: &LocalSocket, parting: Parting) {
+        let op = parting.op(socket);
+        part(&self.submissions, op);
+    }
+
+    /// Brings one command that belongs to no producer to the leader; once, without a promise.
+    pub(crate) async fn propose_plain(&self, command: bytes::Bytes) {
+        let consensus = self.history.consensus.clone();
+        let mut courier = Courier::new(self.id, consensus, Arc::clone(&self.leadership));
+        courier.send(command).await;
+    }
+
+    /// Whether operations of this node are on their way to the log.
+    pub(crate) fn is_busy(&self) -> bool {
+        let queued = self.submissions.capacity() < self.submissions.max_capacity();
+        self.lease.holds() && (queued || self.pending.is_busy())
+    }
+
+    /// Delivers a volatile event to this node's sockets; dropped when the fan-out is busy.
+    pub(crate) fn volatile(&self, event: Arc<Event>) {
+        if self.asks.try_send(Ask::Volatile(event)).is_err() {
+            crate::metrics::volatile_dropped().increment(1);
+        }
+    }
+
+    /// Closes every socket of this group here: the lease is lost.
+    pub(crate) async fn lose_all(&self) {
+        if self.asks.send(Ask::LoseAll).await.is_err() {
+            tracing::debug!(group = self.id, "fan-out has stopped");
+        }
+    }
+}
+
+/// How a socket leaves its node.
+#[derive(Debug, Clone)]
+pub(crate) enum Parting {
+    /// Its transport is gone; the session waits for a resume.
+    Away,
+    /// The session ends.
+    End { reason: &'static str },
+}
+
+impl Parting {
+    fn op(&self, socket: &LocalSocket) -> Op {
+        let reference = Some(socket_ref(socket));
+        let kind = match self {
+            Self::Away => Kind::Away(command::Away { socket: reference }),
+            Self::End { reason } => Kind::Disconnect(command::Disconnect {
+                socket: reference,
+                reason: (*reason).to_owned(),
+            }),
+        };
+        Op { kind: Some(kind) }
+    }
+}
+
+/// How the log names a socket of this node.
+pub(crate) fn socket_ref(socket: &LocalSocket) -> SocketRef {
+    SocketRef { id: socket.id.0.to_vec().into(), generation: socket.generation }
+}
+
+fn part(submissions: &mpsc::Sender<Submission>, op: Op) {
+    let submission = Submission { op, completion: Completion::Nothing, deadline: None };
+    if let Err(mpsc::error::TrySendError::Full(submission)) = submissions.try_send(submission) {
+        let submissions = submissions.clone();
+        tokio::spawn(async move {
+            if submissions.send(submission).await.is_err() {
+                tracing::debug!("the proposer has stopped: the lease will end the session");
+            }
+        });
+    }
+}
+
+/// Starts catch-ups for the fan-out.
+struct Starter {
+    group: GroupId,
+    replica: Arc<Replica>,
+    history: History,
+    progress: Arc<Progress>,
+    submissions: mpsc::WeakSender<Submission>,
+}
+
+impl Sockets for Starter {
+    fn catch_up(&self, socket: Arc<LocalSocket>, start: Position) {
+        let catch_up = CatchUp {
+            group: self.group,
+            replica: Arc::clone(&self.replica),
+            history: self.history.clone(),
+            progress: Arc::clone(&self.progress),
+            socket,
+        };
+        tokio::spawn(catch_up.run(start));
+    }
+
+    fn abandoned(&self, socket: &LocalSocket) {
+        socket.stop();
+        if let Some(submissions) = self.submissions.upgrade() {
+            part(&submissions, Parting::Away.op(socket));
+        }
+    }
+}
+
+/// The lease's length as the replicated settings say.
+pub(crate) fn lease_length(view: &GroupState) -> Duration {
+    Duration::from_millis(view.settings().lease_ms)
+}

@@ -1,0 +1,98 @@
+//! Events read back from the log by position: from this node's log, or from a peer's when this one has
+//! a hole there. All or nothing: never short.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use roomcast_proto::command::{Batch, Command, Publish, command::Body, op::Kind};
+
+use crate::ids::{GroupId, Position};
+use crate::raft::Consensus;
+use crate::state::Event;
+
+/// Reads a group's events.
+#[derive(Debug, Clone)]
+pub(crate) struct History {
+    pub(crate) group: GroupId,
+    pub(crate) consensus: Consensus,
+}
+
+/// Some event could not be read, here or elsewhere.
+#[derive(Debug, thiserror::Error)]
+#[error("the log has no event at {0}, here or at a peer")]
+pub(crate) struct Unreadable(pub(crate) Position);
+
+impl History {
+    /// The events at `positions`, in that order. Positions are in ascending order.
+    pub(crate) async fn events(&self, positions: &[Position]) -> Result<Vec<Event>, Unreadable> {
+        let mut indexes: Vec<u64> = positions.iter().map(|position| position.index).collect();
+        indexes.dedup();
+        let entries = self.entries(&indexes).await;
+        let mut events = Vec::with_capacity(positions.len());
+        let mut current: Option<(u64, Decoded)> = None;
+        for &position in positions {
+            if current.as_ref().is_none_or(|(index, _)| *index != position.index) {
+                let decoded = entries.get(&position.index).and_then(decode);
+                current = decoded.map(|decoded| (position.index, decoded));
+            }
+            let event = current.as_ref().and_then(|(_, decoded)| decoded.event(position));
+            events.push(event.ok_or(Unreadable(position))?);
+        }
+        Ok(events)
+    }
+
+    async fn entries(&self, indexes: &[u64]) -> BTreeMap<u64, Bytes> {
+        if indexes.is_empty() {
+            return BTreeMap::new();
+        }
+        match self.consensus.read(self.group, indexes).await {
+            Ok(entries) => entries.into_iter().collect(),
+            Err(hole) => {
+                tracing::debug!(group = self.group, %hole, "asking a peer for entries");
+                match self.consensus.read_remote(self.group, indexes).await {
+                    Ok(entries) => entries.into_iter().collect(),
+                    Err(error) => {
+                        tracing::warn!(group = self.group, %error, "no peer has the entries");
+                        BTreeMap::new()
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Decoded {
+    wall_ms: u64,
+    batch: Batch,
+}
+
+fn decode(command: &Bytes) -> Option<Decoded> {
+    let command = Command::decode(command.clone()).ok()?;
+    let Some(Body::Batch(batch)) = command.body else { return None };
+    Some(Decoded { wall_ms: command.wall_ms, batch: Batch::decode(batch).ok()? })
+}
+
+impl Decoded {
+    fn event(&self, position: Position) -> Option<Event> {
+        match &self.batch.ops.get(position.op as usize)?.kind {
+            Some(Kind::Publish(publish)) => Some(event(publish, position, self.wall_ms)),
+            _ => None,
+        }
+    }
+}
+
+fn event(publish: &Publish, position: Position, wall_ms: u64) -> Event {
+    let rooms = |names: &[String]| names.iter().map(|name| Arc::from(name.as_str())).collect();
+    Event {
+        position,
+        namespace: publish.namespace.as_str().into(),
+        rooms: rooms(&publish.rooms),
+        except: rooms(&publish.except),
+        event: publish.event.clone(),
+        attachments: publish.attachments.clone(),
+        wall_ms,
+        request: None,
+    }
+}

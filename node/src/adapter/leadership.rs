@@ -1,0 +1,229 @@
+//! What the leader of a group does beside Raft: it stamps commands with log time, founds the log, keeps
+//! the leases of the group's producers in memory, and writes ticks when something is due.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use prost::Message;
+use roomcast_proto::command::{Command, Detach, Founding, Settings, command::Body};
+use tokio::time::Instant;
+
+use super::proposer::encode;
+use super::replica::Replica;
+use crate::ids::{Entropy, GroupId, Incarnation};
+use crate::raft::{Consensus, ProposeError};
+
+/// How often the leader looks whether something is due.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The clock moves at most this far per look, so that a process that was paused, or a machine that
+/// slept, does not expire what it could not serve.
+const STEP_MAX: Duration = Duration::from_millis(500);
+/// How long to wait before proposing the same remedy again.
+const REPEAT_AFTER: Duration = Duration::from_secs(1);
+
+/// One group's leadership duties; idle while another node leads.
+#[derive(Debug)]
+pub(crate) struct Leadership {
+    group: GroupId,
+    groups: u32,
+    consensus: Consensus,
+    replica: Arc<Replica>,
+    settings: Settings,
+    entropy: Entropy,
+    clock: Mutex<LogClock>,
+    /// Keeps stamping and proposing in one order.
+    order: tokio::sync::Mutex<()>,
+    leases: Mutex<Leases>,
+}
+
+/// The leader's own measure of time: monotonic, and standing still while the process does.
+#[derive(Debug)]
+struct LogClock {
+    sampled: Instant,
+    now: Duration,
+    /// The term in which `stamped` was taken.
+    term: u64,
+    stamped: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Leases {
+    term: u64,
+    renewed: HashMap<Incarnation, Duration>,
+}
+
+impl LogClock {
+    fn sample(&mut self) -> Duration {
+        let now = Instant::now();
+        self.now += now.duration_since(self.sampled).min(STEP_MAX);
+        self.sampled = now;
+        self.now
+    }
+
+    /// Time since the previous stamp of this term; the first one of a term has none.
+    fn elapsed(&mut self, term: u64) -> Duration {
+        let now = self.sample();
+        if self.term == term { now.saturating_sub(self.stamped) } else { Duration::ZERO }
+    }
+
+    fn stamp(&mut self, term: u64, elapsed: Duration) {
+        self.stamped = if self.term == term { self.stamped + elapsed } else { self.now };
+        self.term = term;
+    }
+}
+
+impl Leadership {
+    pub(crate) fn new(
+        group: GroupId,
+        groups: u32,
+        consensus: Consensus,
+        replica: Arc<Replica>,
+        settings: Settings,
+        entropy: Entropy,
+    ) -> Self {
+        let clock = LogClock {
+            sampled: Instant::now(),
+            now: Duration::ZERO,
+            term: 0,
+            stamped: Duration::ZERO,
+        };
+        Self {
+            group,
+            groups,
+            consensus,
+            replica,
+            settings,
+            entropy,
+            clock: Mutex::new(clock),
+            order: tokio::sync::Mutex::new(()),
+            leases: Mutex::new(Leases::default()),
+        }
+    }
+
+    /// Stamps a command and proposes it; commands of one caller keep their order.
+    pub(crate) async fn propose(&self, command: &Bytes) -> Result<(), ProposeError> {
+        let _ordered = self.order.lock().await;
+        let status = self.consensus.status(self.group);
+        if !status.leading {
+            return Err(ProposeError::NotLeader(status.leader));
+        }
+        let elapsed = self.clock.lock().elapsed(status.term);
+        let stamp = Command {
+            elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            wall_ms: wall_ms(),
+            ..Command::default()
+        };
+        // Encoded protobuf messages merge by concatenation: the payload is not decoded here.
+        let mut stamped = BytesMut::with_capacity(stamp.encoded_len() + command.len());
+        stamped.extend_from_slice(&stamp.encode_to_vec());
+        stamped.extend_from_slice(command);
+        self.consensus.propose(self.group, stamped.freeze()).await?;
+        self.clock.lock().stamp(status.term, elapsed);
+        Ok(())
+    }
+
+    /// Renews a lease, if this node leads and knows the incarnation.
+    pub(crate) fn renew(&self, incarnation: Incarnation) -> bool {
+        let status = self.consensus.status(self.group);
+        if !status.leading || self.replica.view().producer_sequence(incarnation).is_none() {
+            return false;
+        }
+        let now = self.clock.lock().sample();
+        self.leases.lock().renewed.insert(incarnation, now);
+        true
+    }
+
+    /// Runs until the task is dropped.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut acted = None;
+        loop {
+            look.tick().await;
+            let now = self.clock.lock().sample();
+            let status = self.consensus.status(self.group);
+            if !status.leading {
+                acted = None;
+                continue;
+            }
+            if acted.is_some_and(|at: Duration| now < at + REPEAT_AFTER) {
+                continue;
+            }
+            if let Some(body) = self.due(status.term, now) {
+                acted = Some(now);
+                for command in body {
+                    if let Err(error) = self.propose(&command).await {
+                        tracing::debug!(group = self.group, %error, "leader's own proposal refused");
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the leader has to write now.
+    fn due(&self, term: u64, now: Duration) -> Option<Vec<Bytes>> {
+        let view = self.replica.view();
+        if view.epoch().is_none() {
+            tracing::info!(group = self.group, "founding the group's log");
+            return Some(vec![encode(Body::Founding(self.founding()))]);
+        }
+        let lease = Duration::from_millis(view.settings().lease_ms);
+        let producers: Vec<Incarnation> =
+            view.producer_incarnations().into_iter().map(|(_, incarnation)| incarnation).collect();
+        let expired = self.expired_leases(term, now, lease, &producers);
+        if !expired.is_empty() {
+            tracing::info!(group = self.group, count = expired.len(), "leases expired: detaching");
+            let detach = |incarnation| encode(Body::Detach(Detach { incarnation }));
+            return Some(expired.into_iter().map(detach).collect());
+        }
+        let ahead = self.clock.lock().elapsed(term);
+        let log_time = view.log_time_us().saturating_add(ahead.as_micros() as u64);
+        let due = view.next_due().is_some_and(|due| due <= log_time);
+        due.then(|| vec![encode_tick()])
+    }
+
+    fn expired_leases(
+        &self,
+        term: u64,
+        now: Duration,
+        lease: Duration,
+        producers: &[Incarnation],
+    ) -> Vec<Incarnation> {
+        let mut leases = self.leases.lock();
+        if leases.term != term {
+            // A new leader knows nothing of renewals before it: everybody gets a full lease.
+            *leases = Leases { term, renewed: HashMap::new() };
+        }
+        leases.renewed.retain(|incarnation, _| producers.contains(incarnation));
+        let mut expired = Vec::new();
+        for &incarnation in producers {
+            let renewed = *leases.renewed.entry(incarnation).or_insert(now);
+            if now.saturating_sub(renewed) > lease {
+                expired.push(incarnation);
+            }
+        }
+        expired
+    }
+
+    fn founding(&self) -> Founding {
+        Founding {
+            epoch: self.entropy.bits64(),
+            group: self.group,
+            table: crate::state::default_table(self.groups),
+            settings: Some(self.settings),
+            feature_level: crate::state::FEATURE_LEVEL,
+        }
+    }
+}
+
+fn encode_tick() -> Bytes {
+    Command { version: crate::state::COMMAND_VERSION, ..Command::default() }.encode_to_vec().into()
+}
+
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

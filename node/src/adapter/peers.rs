@@ -1,0 +1,126 @@
+//! What other nodes ask of this one, beside Raft: proposals, renewals, relayed events.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use async_trait::async_trait;
+use futures_util::stream::{BoxStream, StreamExt};
+use roomcast_proto::peer::{
+    Emit, Lease, ProposeRequest, ProposeResponse, RelayRequest, RelayResponse, RenewRequest,
+    RenewResponse, relay_request::Kind,
+};
+use tonic::Status;
+
+use super::adapter::Adapter;
+use super::requests::Answer;
+use crate::ids::{GroupId, NodeId, Position, SocketId};
+use crate::raft::{PeerHandler, ProposeError, ProposeStream};
+use crate::state::Event;
+
+/// See the module's text. Requests before the adapter has started are refused as unavailable.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    adapter: OnceLock<Weak<Adapter>>,
+}
+
+impl Peers {
+    pub(crate) fn new() -> Self {
+        Self { adapter: OnceLock::new() }
+    }
+
+    /// From now on requests are answered.
+    pub(crate) fn serve(&self, adapter: &Arc<Adapter>) {
+        if self.adapter.set(Arc::downgrade(adapter)).is_err() {
+            tracing::error!("peers are served twice");
+        }
+    }
+
+    fn adapter(&self) -> Result<Arc<Adapter>, Status> {
+        let adapter = self.adapter.get().and_then(Weak::upgrade);
+        adapter.ok_or_else(|| Status::unavailable("this node is starting"))
+    }
+}
+
+#[async_trait]
+impl PeerHandler for Peers {
+    async fn on_propose(
+        &self,
+        _from: NodeId,
+        _group: GroupId,
+        requests: BoxStream<'static, Result<ProposeRequest, Status>>,
+    ) -> Result<ProposeStream, Status> {
+        let adapter = self.adapter()?;
+        // One at a time, in the order of the stream.
+        let answers = requests.then(move |request| {
+            let adapter = Arc::clone(&adapter);
+            async move { propose(&adapter, request?).await }
+        });
+        Ok(answers.boxed())
+    }
+
+    async fn on_renew(
+        &self,
+        _from: NodeId,
+        request: RenewRequest,
+    ) -> Result<RenewResponse, Status> {
+        let adapter = self.adapter()?;
+        let renews = |lease: &Lease| {
+            adapter.group(lease.group).is_some_and(|group| group.leadership.renew(lease.incarnation))
+        };
+        Ok(RenewResponse { renewed: request.leases.into_iter().filter(renews).collect() })
+    }
+
+    async fn on_relay(
+        &self,
+        _from: NodeId,
+        mut requests: BoxStream<'static, Result<RelayRequest, Status>>,
+    ) -> Result<RelayResponse, Status> {
+        let adapter = self.adapter()?;
+        while let Some(request) = requests.next().await {
+            match request?.kind {
+                Some(Kind::Emit(emit)) => {
+                    if let Some(group) = adapter.group(emit.group) {
+                        group.volatile(Arc::new(event(emit)));
+                    }
+                }
+                Some(Kind::Answer(answer)) => {
+                    if let Ok(id) = <[u8; 16]>::try_from(answer.socket_id.as_ref()) {
+                        let data = Answer { data: answer.data, attachments: answer.attachments };
+                        adapter.requests().answer(answer.request, SocketId(id), data);
+                    }
+                }
+                None => {}
+            }
+        }
+        Ok(RelayResponse {})
+    }
+}
+
+async fn propose(adapter: &Adapter, request: ProposeRequest) -> Result<ProposeResponse, Status> {
+    let group = adapter
+        .group(request.group)
+        .ok_or_else(|| Status::invalid_argument("no such group"))?;
+    let leader = match group.leadership.propose(&request.command).await {
+        Ok(()) => None,
+        Err(ProposeError::NotLeader(leader)) => Some(leader.unwrap_or(0)),
+        Err(ProposeError::TooLarge | ProposeError::Stopped) => Some(0),
+    };
+    Ok(ProposeResponse {
+        sequence: request.sequence,
+        accepted: leader.is_none(),
+        leader: leader.unwrap_or(0),
+    })
+}
+
+fn event(emit: Emit) -> Event {
+    let rooms = |names: Vec<String>| names.into_iter().map(Arc::from).collect();
+    Event {
+        position: Position::ZERO,
+        namespace: emit.namespace.into(),
+        rooms: rooms(emit.rooms),
+        except: rooms(emit.except),
+        event: emit.event,
+        attachments: emit.attachments,
+        wall_ms: 0,
+        request: None,
+    }
+}

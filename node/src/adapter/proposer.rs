@@ -1,0 +1,249 @@
+//! Brings this node's operations into a group's log: batched, in order, exactly once. (DESIGN, section 4,
+//! "Producers".) While batches are in flight the next one collects. A batch is sent again until this
+//! node's own log shows its outcome, so neither a lost answer nor a new leader loses or doubles it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use roomcast_proto::command::{Batch, Command, Op, Register, command::Body};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::completion::{Completion, Failure};
+use super::courier::Courier;
+use super::lease::Lease;
+use super::pending::Pending;
+use crate::ids::{Entropy, Incarnation, NodeId};
+use crate::limits;
+
+/// How long a batch may be in flight without an outcome before it is sent again.
+const RESEND_AFTER: Duration = Duration::from_millis(700);
+/// How long to wait after a refusal before trying again.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// An operation on its way to the proposer.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) op: Op,
+    pub(crate) completion: Completion,
+    /// When to tell the asker that it failed; none for what must happen sooner or later.
+    pub(crate) deadline: Option<Instant>,
+}
+
+struct InFlight {
+    sequence: u64,
+    command: Bytes,
+    sent: Instant,
+    deadline: Option<Instant>,
+}
+
+/// The proposer task of one group.
+pub(crate) struct Proposer {
+    pub(crate) node: NodeId,
+    pub(crate) entropy: Entropy,
+    pub(crate) pending: Arc<Pending>,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) courier: Courier,
+    pub(crate) submissions: mpsc::Receiver<Submission>,
+    pub(crate) queue: VecDeque<Submission>,
+    in_flight: VecDeque<InFlight>,
+    next_sequence: u64,
+}
+
+/// Why a life as a producer ended.
+enum Ended {
+    /// Detached, or the lease was lost: register anew.
+    Life,
+    /// The node stops.
+    Process,
+}
+
+impl Proposer {
+    pub(crate) fn new(
+        node: NodeId,
+        entropy: Entropy,
+        pending: Arc<Pending>,
+        lease: Arc<Lease>,
+        courier: Courier,
+        submissions: mpsc::Receiver<Submission>,
+    ) -> Self {
+        Self {
+            node,
+            entropy,
+            pending,
+            lease,
+            courier,
+            submissions,
+            queue: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            next_sequence: 1,
+        }
+    }
+
+    /// Runs until the node stops: one life as a producer after the other.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let incarnation = self.entropy.bits64();
+            self.begin(incarnation);
+            if let Ended::Process = self.register(incarnation).await {
+                return;
+            }
+            if let Ended::Process = self.produce(incarnation).await {
+                return;
+            }
+        }
+    }
+
+    fn begin(&mut self, incarnation: Incarnation) {
+        for completion in self.pending.begin(incarnation) {
+            completion.fail(Failure::UnknownOutcome);
+        }
+        for submission in self.queue.drain(..) {
+            submission.completion.fail(Failure::Unavailable);
+        }
+        self.in_flight.clear();
+        self.next_sequence = 1;
+    }
+
+    async fn register(&mut self, incarnation: Incarnation) -> Ended {
+        let register = Register { node_id: self.node, incarnation };
+        let command = encode(Body::Register(register));
+        let mut resend = tokio::time::interval(RESEND_AFTER / 2);
+        while !self.pending.is_registered() {
+            tokio::select! {
+                biased;
+                () = self.pending.changed.notified() => {}
+                submission = self.submissions.recv() => match submission {
+                    Some(submission) => submission.completion.fail(Failure::Unavailable),
+                    None => return Ended::Process,
+                },
+                _ = resend.tick() => self.courier.send(command.clone()).await,
+            }
+        }
+        self.lease.granted();
+        Ended::Life
+    }
+
+    async fn produce(&mut self, incarnation: Incarnation) -> Ended {
+        loop {
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                () = self.pending.changed.notified() => {}
+                () = self.lease.lost() => return Ended::Life,
+                () = self.courier.troubled() => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    self.resend().await;
+                }
+                submission = self.submissions.recv(), if self.has_room() => match submission {
+                    Some(submission) => self.enqueue(submission),
+                    None => return Ended::Process,
+                },
+                () = tokio::time::sleep_until(wake) => self.on_time().await,
+            }
+            if !self.pending.is_registered() {
+                return Ended::Life;
+            }
+            let pending = &self.pending;
+            while self.in_flight.front().is_some_and(|batch| !pending.contains(batch.sequence)) {
+                self.in_flight.pop_front();
+            }
+            while self.in_flight.len() < limits::BATCHES_IN_FLIGHT_MAX && !self.queue.is_empty() {
+                self.send_batch(incarnation).await;
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.queue.len() < limits::PROPOSER_QUEUE_MAX
+    }
+
+    fn enqueue(&mut self, first: Submission) {
+        self.queue.push_back(first);
+        while self.has_room() {
+            match self.submissions.try_recv() {
+                Ok(submission) => self.queue.push_back(submission),
+                Err(_) => return,
+            }
+        }
+    }
+
+    async fn send_batch(&mut self, incarnation: Incarnation) {
+        let mut ops = Vec::new();
+        let mut completions = Vec::new();
+        let mut deadline: Option<Instant> = None;
+        let mut bytes = 0;
+        while let Some(submission) = self.queue.front() {
+            let size = submission.op.encoded_len();
+            let full = ops.len() >= limits::BATCH_OPS_MAX || bytes + size > limits::BATCH_BYTES_MAX;
+            if full && !ops.is_empty() {
+                break;
+            }
+            let Some(submission) = self.queue.pop_front() else { break };
+            bytes += size;
+            deadline = match (deadline, submission.deadline) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            ops.push(submission.op);
+            completions.push(submission.completion);
+        }
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let batch = Batch { incarnation, sequence, ops };
+        let command = encode(Body::Batch(batch.encode_to_vec().into()));
+        self.pending.add(sequence, completions);
+        self.courier.send(command.clone()).await;
+        self.in_flight.push_back(InFlight { sequence, command, sent: Instant::now(), deadline });
+    }
+
+    /// Everything in flight goes out again, in order: apply ignores what it has seen.
+    async fn resend(&mut self) {
+        for batch in &mut self.in_flight {
+            batch.sent = Instant::now();
+            self.courier.send(batch.command.clone()).await;
+        }
+    }
+
+    fn next_wake(&self) -> Instant {
+        let resend = self.in_flight.front().map(|batch| batch.sent + RESEND_AFTER);
+        let give_up = self.in_flight.iter().filter_map(|batch| batch.deadline).min();
+        // Every deadline is the same time after its submission: the first one is the earliest.
+        let expire = self.queue.iter().find_map(|submission| submission.deadline);
+        let far = Instant::now() + Duration::from_secs(60);
+        [resend, give_up, expire].into_iter().flatten().min().unwrap_or(far)
+    }
+
+    async fn on_time(&mut self) {
+        let now = Instant::now();
+        for batch in &mut self.in_flight {
+            if batch.deadline.is_some_and(|deadline| deadline <= now) {
+                batch.deadline = None;
+                self.pending.give_up(batch.sequence);
+            }
+        }
+        if self.queue.iter().any(|s| s.deadline.is_some_and(|deadline| deadline <= now)) {
+            let queue = std::mem::take(&mut self.queue);
+            for submission in queue {
+                if submission.deadline.is_some_and(|deadline| deadline <= now) {
+                    submission.completion.fail(Failure::Unavailable);
+                } else {
+                    self.queue.push_back(submission);
+                }
+            }
+        }
+        if self.in_flight.front().is_some_and(|batch| batch.sent + RESEND_AFTER <= now) {
+            self.resend().await;
+        }
+    }
+}
+
+/// A command without its time fields, which the leader stamps.
+pub(crate) fn encode(body: Body) -> Bytes {
+    let command =
+        Command { version: crate::state::COMMAND_VERSION, body: Some(body), ..Command::default() };
+    command.encode_to_vec().into()
+}

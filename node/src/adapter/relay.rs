@@ -1,0 +1,93 @@
+//! Node to node, outside the log: volatile events and answers. One stream and one bounded queue per
+//! peer; a full queue drops volatile events (they promise nothing) and answers (counted as unanswered).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use roomcast_proto::peer::{self, Emit, RelayRequest, relay_request::Kind};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::requests::Answer;
+use crate::ids::{GroupId, NodeId, SocketId};
+use crate::limits;
+use crate::raft::Consensus;
+use crate::state::Event;
+
+/// Pause before a broken stream is opened again.
+const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    consensus: Consensus,
+    links: Mutex<HashMap<NodeId, mpsc::Sender<RelayRequest>>>,
+}
+
+impl Relay {
+    pub(crate) fn new(consensus: Consensus) -> Self {
+        Self { consensus, links: Mutex::new(HashMap::new()) }
+    }
+
+    /// Sends a volatile event to every other node.
+    pub(crate) fn volatile(&self, group: GroupId, event: &Event) {
+        for peer in self.consensus.members() {
+            if peer.id != self.consensus.node_id() {
+                let strings = |names: &[Arc<str>]| names.iter().map(|n| n.to_string()).collect();
+                let emit = Emit {
+                    group,
+                    namespace: event.namespace.to_string(),
+                    rooms: strings(&event.rooms),
+                    except: strings(&event.except),
+                    event: event.event.clone(),
+                    attachments: event.attachments.clone(),
+                    volatile: true,
+                };
+                self.send(peer.id, Kind::Emit(emit));
+            }
+        }
+    }
+
+    /// Sends a client's answer to the node that asked.
+    pub(crate) fn answer(&self, to: NodeId, number: u64, socket: SocketId, answer: Answer) {
+        let answer = peer::Answer {
+            request: number,
+            socket_id: socket.0.to_vec().into(),
+            data: answer.data,
+            attachments: answer.attachments,
+        };
+        self.send(to, Kind::Answer(answer));
+    }
+
+    fn send(&self, to: NodeId, kind: Kind) {
+        let header = Some(self.consensus.header(to));
+        let mut links = self.links.lock();
+        let link = links.entry(to).or_insert_with(|| self.open(to));
+        match link.try_send(RelayRequest { header, kind: Some(kind) }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                crate::metrics::relay_dropped("full").increment(1);
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                links.remove(&to);
+            }
+        }
+    }
+
+    fn open(&self, to: NodeId) -> mpsc::Sender<RelayRequest> {
+        let (sender, receiver) = mpsc::channel(limits::RELAY_QUEUE_MAX);
+        let consensus = self.consensus.clone();
+        tokio::spawn(async move {
+            if let Some(mut client) = consensus.peer_client(to)
+                && let Err(status) = client.relay(ReceiverStream::new(receiver)).await
+            {
+                tracing::debug!(to, %status, "relay stream ended");
+            }
+            // The sender notices that this one is closed and opens another.
+            tokio::time::sleep(REOPEN_PAUSE).await;
+        });
+        sender
+    }
+}

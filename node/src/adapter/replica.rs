@@ -1,0 +1,121 @@
+//! One group's replicated state on this node: applies what Raft commits and hands the effects to the
+//! group's fan-out. Readers clone a view under a short lock; building a snapshot never stops apply.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::RwLock;
+use tokio::sync::mpsc;
+
+use crate::ids::GroupId;
+use crate::raft::{Committed, FrozenState, RestoreError, StateMachine};
+use crate::state::{Effect, GroupState};
+
+/// Exit code when this node cannot go on applying the log (`EX_SOFTWARE`).
+const EXIT_CANNOT_APPLY: i32 = 70;
+
+/// What the fan-out reads, in log order.
+#[derive(Debug)]
+pub(crate) enum Applied {
+    /// One entry and what it caused.
+    Entry { index: u64, effects: Vec<Effect> },
+    /// A snapshot replaced the state: what lies between was not seen here.
+    Restored,
+}
+
+/// The state machine of one group on this node.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    group: GroupId,
+    state: RwLock<GroupState>,
+    /// The log's epoch, 0 before the founding entry.
+    epoch: AtomicU64,
+    effects: mpsc::Sender<Applied>,
+    /// Whether the fan-out listens. What is replayed at start concerns no socket of this process.
+    listening: AtomicBool,
+}
+
+impl Replica {
+    pub(crate) fn new(group: GroupId, effects: mpsc::Sender<Applied>) -> Self {
+        Self {
+            group,
+            state: RwLock::new(GroupState::new()),
+            epoch: AtomicU64::new(0),
+            effects,
+            listening: AtomicBool::new(false),
+        }
+    }
+
+    /// From here on effects are reported.
+    pub(crate) fn listen(&self) {
+        self.listening.store(true, Ordering::Release);
+    }
+
+    async fn report(&self, applied: Applied) {
+        if self.listening.load(Ordering::Acquire) && self.effects.send(applied).await.is_err() {
+            tracing::debug!(group = self.group, "fan-out has stopped");
+        }
+    }
+
+    /// A frozen view of the present state: cheap to take, cheap to hold.
+    #[must_use]
+    pub(crate) fn view(&self) -> GroupState {
+        self.state.read().clone()
+    }
+
+    /// The log's epoch; 0 before it was founded.
+    #[must_use]
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    fn apply_one(&self, committed: &Committed) -> Vec<Effect> {
+        let mut state = self.state.write();
+        match state.apply_encoded(committed.index, &committed.command) {
+            Ok(effects) => {
+                if self.epoch() == 0 {
+                    self.epoch.store(state.epoch().unwrap_or(0), Ordering::Release);
+                }
+                effects
+            }
+            Err(error) => {
+                tracing::error!(group = self.group, index = committed.index, %error,
+                    "cannot apply a committed entry: this node stops, so that its state cannot \
+                     differ from the others'; was the log written by a newer version?");
+                std::process::exit(EXIT_CANNOT_APPLY);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl StateMachine for Replica {
+    async fn apply(&self, entries: Vec<Committed>) {
+        for committed in entries {
+            let effects = self.apply_one(&committed);
+            self.report(Applied::Entry { index: committed.index, effects }).await;
+        }
+    }
+
+    fn freeze(&self) -> Box<dyn FrozenState> {
+        Box::new(Frozen(self.view()))
+    }
+
+    async fn restore(&self, snapshot: Bytes) -> Result<(), RestoreError> {
+        let state =
+            GroupState::decode(&snapshot).map_err(|error| RestoreError(error.to_string()))?;
+        self.epoch.store(state.epoch().unwrap_or(0), Ordering::Release);
+        *self.state.write() = state;
+        self.report(Applied::Restored).await;
+        Ok(())
+    }
+}
+
+struct Frozen(GroupState);
+
+impl FrozenState for Frozen {
+    fn encode(&self) -> Bytes {
+        self.0.encode()
+    }
+}

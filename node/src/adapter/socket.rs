@@ -1,0 +1,246 @@
+//! A socket as the node that owns it sees it: where its deliveries stand, and its outbox.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::engine::{CloseReason, Frames, PushError, SessionHandle};
+use crate::ids::{Pid, Position, SocketId};
+use crate::limits;
+
+/// One socket of this node. The fan-out pushes into it while it is live; its catch-up task while not.
+#[derive(Debug)]
+pub struct LocalSocket {
+    /// Its id.
+    pub id: SocketId,
+    /// Its id's text, which is also the name of its own room.
+    pub id_text: Arc<str>,
+    /// The bearer secret of its session; never in lists or logs.
+    pub(crate) pid: Pid,
+    /// Namespace, with its leading slash.
+    pub namespace: Arc<str>,
+    /// Who it is, when authentication said so.
+    pub identity: Option<Arc<str>>,
+    /// Whether its events carry offsets and its session outlives its transport.
+    pub recoverable: bool,
+    /// The generation under which this node owns the session.
+    pub generation: u64,
+    /// The Engine.IO session that carries it.
+    pub(crate) session: SessionHandle,
+    delivery: Mutex<Delivery>,
+}
+
+/// Where a socket's deliveries stand. (DESIGN, section 4, "Live and catching up".)
+#[derive(Debug)]
+struct Delivery {
+    mode: Mode,
+    /// Everything owed up to here is in the outbox.
+    delivered: Position,
+    /// While catching up: the last event that the fan-out saw for this socket.
+    owed_through: Position,
+    /// While catching up: answers that belong at a position not reached yet.
+    held: VecDeque<(Position, Arc<Frames>)>,
+    /// Operations issued for this socket, and how many of them have a fate.
+    issued: u64,
+    settled: u64,
+    /// Answers that leave when so many operations are settled.
+    waiting: VecDeque<(u64, Arc<Frames>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Live,
+    CatchingUp,
+    Closed,
+}
+
+/// Everything about a new local socket that does not change.
+pub(crate) struct Identity {
+    pub(crate) id: SocketId,
+    pub(crate) pid: Pid,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) identity: Option<Arc<str>>,
+    pub(crate) recoverable: bool,
+    pub(crate) generation: u64,
+}
+
+impl LocalSocket {
+    /// A socket that is live from `position` on.
+    pub(crate) fn live(identity: Identity, session: SessionHandle, position: Position) -> Self {
+        Self::new(identity, session, Mode::Live, position)
+    }
+
+    /// A socket that has everything up to `start` and catches up from there.
+    pub(crate) fn catching_up(
+        identity: Identity,
+        session: SessionHandle,
+        start: Position,
+    ) -> Self {
+        Self::new(identity, session, Mode::CatchingUp, start)
+    }
+
+    fn new(identity: Identity, session: SessionHandle, mode: Mode, delivered: Position) -> Self {
+        Self {
+            id_text: identity.id.to_string().into(),
+            id: identity.id,
+            pid: identity.pid,
+            namespace: identity.namespace,
+            identity: identity.identity,
+            recoverable: identity.recoverable,
+            generation: identity.generation,
+            session,
+            delivery: Mutex::new(Delivery {
+                mode,
+                delivered,
+                owed_through: Position::ZERO,
+                held: VecDeque::new(),
+                issued: 0,
+                settled: 0,
+                waiting: VecDeque::new(),
+            }),
+        }
+    }
+
+    /// Delivers an event of the log, from the fan-out.
+    pub(crate) fn deliver(&self, position: Position, frames: impl FnOnce() -> Arc<Frames>) -> bool {
+        let mut delivery = self.delivery.lock();
+        match delivery.mode {
+            Mode::Live if position > delivery.delivered => {
+                delivery.delivered = position;
+                self.push(&frames())
+            }
+            Mode::CatchingUp => {
+                delivery.owed_through = position;
+                false
+            }
+            Mode::Live | Mode::Closed => false,
+        }
+    }
+
+    /// Delivers a volatile event, stamped with what this socket surely has, or drops it: the transport
+    /// is not writable now, or the socket is catching up. (DESIGN, section 6, "Offsets on everything".)
+    pub(crate) fn deliver_volatile(&self, frames: impl FnOnce(Position) -> Arc<Frames>) -> bool {
+        let delivery = self.delivery.lock();
+        if delivery.mode != Mode::Live || !self.session.is_writable() {
+            return false;
+        }
+        self.push(&frames(delivery.delivered))
+    }
+
+    /// Puts an answer into the stream at its position: after the events before it, before those after.
+    pub(crate) fn answer_at(&self, position: Position, frames: Arc<Frames>) {
+        let mut delivery = self.delivery.lock();
+        match delivery.mode {
+            Mode::Live => {
+                self.push(&frames);
+            }
+            Mode::CatchingUp => self.hold(&mut delivery, (position, frames)),
+            Mode::Closed => {}
+        }
+    }
+
+    /// Sends an answer as soon as the operations issued so far are settled.
+    pub(crate) fn answer_after_issued(&self, frames: Arc<Frames>) {
+        let mut delivery = self.delivery.lock();
+        if delivery.mode == Mode::Closed {
+            return;
+        }
+        if delivery.settled >= delivery.issued {
+            self.push(&frames);
+        } else if delivery.waiting.len() < limits::SOCKET_ANSWERS_HELD_MAX {
+            let issued = delivery.issued;
+            delivery.waiting.push_back((issued, frames));
+        } else {
+            self.session.close(CloseReason::SlowConsumer);
+        }
+    }
+
+    /// Sends a frame now, whatever the mode: for answers that have no place of their own.
+    pub(crate) fn answer_now(&self, frames: &Arc<Frames>) {
+        if self.delivery.lock().mode != Mode::Closed {
+            self.push(frames);
+        }
+    }
+
+    /// An operation was issued for this socket.
+    pub(crate) fn operation_issued(&self) {
+        self.delivery.lock().issued += 1;
+    }
+
+    /// An operation of this socket has its fate; answers that waited for it leave.
+    pub(crate) fn operation_settled(&self) {
+        let mut delivery = self.delivery.lock();
+        delivery.settled += 1;
+        while delivery.waiting.front().is_some_and(|(issued, _)| *issued <= delivery.settled) {
+            if let Some((_, frames)) = delivery.waiting.pop_front() {
+                self.push(&frames);
+            }
+        }
+    }
+
+    /// Takes the held answers that stand at or before `position`.
+    pub(crate) fn take_held(&self, position: Position) -> Vec<Arc<Frames>> {
+        let mut delivery = self.delivery.lock();
+        let mut taken = Vec::new();
+        while delivery.held.front().is_some_and(|(at, _)| *at <= position) {
+            taken.extend(delivery.held.pop_front().map(|(_, frames)| frames));
+        }
+        taken
+    }
+
+    /// Turns live if the fan-out has seen nothing for this socket that `cursor` does not cover; in one
+    /// step, so that nothing falls between replay and live delivery.
+    pub(crate) fn try_go_live(&self, cursor: Position) -> bool {
+        let mut delivery = self.delivery.lock();
+        delivery.delivered = delivery.delivered.max(cursor);
+        if delivery.mode != Mode::CatchingUp || delivery.owed_through > cursor {
+            return delivery.mode != Mode::CatchingUp;
+        }
+        delivery.mode = Mode::Live;
+        while let Some((_, frames)) = delivery.held.pop_front() {
+            self.push(&frames);
+        }
+        true
+    }
+
+    /// The last position up to which everything owed is in the outbox.
+    #[must_use]
+    pub fn delivered(&self) -> Position {
+        self.delivery.lock().delivered
+    }
+
+    /// Nothing is delivered from here on.
+    pub(crate) fn stop(&self) {
+        let mut delivery = self.delivery.lock();
+        delivery.mode = Mode::Closed;
+        delivery.held.clear();
+        delivery.waiting.clear();
+    }
+
+    /// Whether deliveries have stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.delivery.lock().mode == Mode::Closed
+    }
+
+    fn hold(&self, delivery: &mut Delivery, held: (Position, Arc<Frames>)) {
+        if delivery.held.len() < limits::SOCKET_ANSWERS_HELD_MAX {
+            delivery.held.push_back(held);
+        } else {
+            self.session.close(CloseReason::SlowConsumer);
+        }
+    }
+
+    /// A full outbox closes the transport: the client resumes, and nothing is lost.
+    fn push(&self, frames: &Arc<Frames>) -> bool {
+        match self.session.try_push(frames) {
+            Ok(()) => true,
+            Err(PushError::Full) => {
+                self.session.close(CloseReason::SlowConsumer);
+                false
+            }
+            Err(PushError::Closed) => false,
+        }
+    }
+}

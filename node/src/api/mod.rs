@@ -1,0 +1,18 @@
+//! The API port: `/metrics`, `/v1/status`, and the operators' commands. It knows no Raft and no
+//! Socket.IO: what it tells and does comes through two traits that a higher floor implements.
+//!
+//! The commands take JSON only, so that no page in a browser can send them unasked.
+
+pub mod client;
+mod listener;
+mod port;
+mod source;
+
+pub use listener::{ApiListener, CONNECTIONS_MAX};
+pub use port::{router, serve};
+pub use source::{
+    AdminError, AdminSource, GroupReport, NamespaceReport, NodeReport, SnapshotReport, StatusSource,
+};
+
+#[cfg(test)]
+mod tests;

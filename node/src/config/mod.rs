@@ -1,0 +1,24 @@
+//! Configuration: flags, `ROOMCAST_*` variables and an optional TOML file become one immutable,
+//! checked value before anything is opened; a wrong one is refused with all its errors at once.
+//!
+//! To add a key: a line in [`keys`], a field, and a line where the field is read.
+
+mod dev;
+mod error;
+pub mod keys;
+pub mod parse;
+mod reader;
+mod sections;
+mod serve;
+mod sources;
+
+#[cfg(test)]
+mod tests;
+
+pub use dev::DevConfig;
+pub(crate) use dev::is_passed;
+pub use error::{ConfigError, ConfigErrors, Origin};
+pub(crate) use reader::host_port;
+pub use sections::{ClusterSettings, EngineConfig};
+pub use serve::{InitialCluster, Member, Mode, ServeConfig};
+pub use sources::{Lookup, Sources};

@@ -1,0 +1,44 @@
+//! The demo page's own event, in development mode: `whereami` says which node a socket is on, so that a
+//! person can kill that node. Everything else is the built-in handler's.
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use crate::ids::NodeId;
+use crate::pubsub::Pubsub;
+use crate::socketio::{Ack, Admission, ConnectRequest, Event, Handler, Rejection, Socket};
+
+/// See the module's text.
+#[derive(Debug, Clone, Copy)]
+pub struct Demo {
+    /// This node.
+    pub node: NodeId,
+    /// This process.
+    pub process: u32,
+}
+
+#[async_trait]
+impl Handler for Demo {
+    async fn admit(&self, request: &ConnectRequest<'_>) -> Result<Admission, Rejection> {
+        Pubsub.admit(request).await
+    }
+
+    async fn on_connect(&self, socket: &Socket) {
+        Pubsub.on_connect(socket).await;
+    }
+
+    async fn on_event(&self, socket: &Socket, event: Event, ack: Option<Ack>) {
+        if event.name == "whereami" {
+            if let Some(ack) = ack {
+                let answer = json!([{ "node": self.node, "pid": self.process }]);
+                ack.send(answer.to_string().as_bytes());
+            }
+            return;
+        }
+        Pubsub.on_event(socket, event, ack).await;
+    }
+
+    async fn on_disconnect(&self, socket: &Socket, reason: &str) {
+        Pubsub.on_disconnect(socket, reason).await;
+    }
+}

@@ -1,0 +1,77 @@
+//! The seam between a session and what carries it: two halves, so that reading never waits for
+//! writing. A transport knows framing, not heartbeats, limits of queues or why a session ends.
+
+use std::future::Future;
+use std::io;
+
+use roomcast_proto::engineio::Packet;
+
+use super::close::CloseReason;
+use super::outbox::{Batch, Outbox, Written};
+
+/// Why no more packets come from a transport.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The client said goodbye in the transport's own way.
+    #[error("closed by the client")]
+    ClosedByPeer,
+    /// The connection ended without one.
+    #[error("connection ended")]
+    Ended,
+    /// The connection failed.
+    #[error("connection failed")]
+    Io(#[from] io::Error),
+    /// The client broke the transport's rules; the text says which.
+    #[error("protocol violation: {0}")]
+    Protocol(&'static str),
+    /// A packet of the client cannot be decoded.
+    #[error("packet cannot be decoded")]
+    Packet(#[from] roomcast_proto::DecodeError),
+    /// A message was larger than allowed.
+    #[error("message larger than allowed")]
+    TooLarge,
+}
+
+impl TransportError {
+    /// The reason a session ends with: the only place where a peer's fault becomes one.
+    #[must_use]
+    pub fn close_reason(&self) -> CloseReason {
+        match self {
+            Self::ClosedByPeer => CloseReason::ClientClosed,
+            Self::Ended => CloseReason::TransportClosed,
+            Self::Io(_) => CloseReason::TransportError,
+            Self::Protocol(_) | Self::Packet(_) => CloseReason::ParseError,
+            Self::TooLarge => CloseReason::TooLarge,
+        }
+    }
+}
+
+/// The reading half: Engine.IO packets of the client in order.
+pub(crate) trait PacketSource: Send {
+    /// The next packet. Answers to the transport's own control frames go to `outbox`. Cancel safe.
+    fn next(
+        &mut self,
+        outbox: &Outbox,
+    ) -> impl Future<Output = Result<Packet, TransportError>> + Send;
+
+    /// Reads and discards until the client's end of stream; bounded by the caller in time and by the
+    /// transport in bytes.
+    fn linger(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// The writing half: takes frames in order.
+pub(crate) trait FrameSink: Send {
+    /// Writes as much of a non-empty batch as the transport takes at once and removes what is written
+    /// completely from its front. Cancel safe: a frame written in part stays first and is continued.
+    fn write(&mut self, batch: &mut Batch) -> impl Future<Output = io::Result<Written>> + Send;
+
+    /// Pushes buffered bytes on, where the connection buffers; before the session goes idle.
+    fn flush(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Where in the batch a frame may be put in: 1 while the first is written in part, else 0.
+    fn boundary(&self) -> usize;
+
+    /// Says goodbye with the reason's code and word, and ends the writing direction. Not before
+    /// the batch is empty, or [`FrameSink::boundary`] is 0.
+    fn close(&mut self, reason: CloseReason) -> impl Future<Output = io::Result<()>> + Send;
+}

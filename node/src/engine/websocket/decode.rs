@@ -1,0 +1,320 @@
+//! Bytes to WebSocket frames to messages: an incremental, pure decoder. Decides what is a violation of
+//! RFC 6455; never reads, writes or answers.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::engine::transport::TransportError;
+use crate::limits;
+
+/// What the client sent, as one whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::engine) enum Event {
+    /// A text message, not yet checked to be UTF-8.
+    Text(Bytes),
+    /// A binary message.
+    Binary(Bytes),
+    /// A ping to answer with this payload.
+    Ping(Bytes),
+    /// A pong; we send no pings of this kind, so it means nothing.
+    Pong,
+    /// The client's close frame.
+    Close,
+}
+
+/// Kind of a data message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Binary,
+}
+
+/// What a frame's opcode asks for (RFC 6455, 5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opcode {
+    Continuation,
+    Data(Kind),
+    Close,
+    Ping,
+    Pong,
+}
+
+/// A frame's header.
+#[derive(Debug, Clone, Copy)]
+struct Header {
+    /// Last fragment of its message.
+    fin: bool,
+    opcode: Opcode,
+    mask: [u8; 4],
+    /// Bytes of the header itself.
+    len: usize,
+    payload_len: usize,
+}
+
+/// A data frame whose payload is being received.
+#[derive(Debug, Clone, Copy)]
+struct Body {
+    /// Last fragment of its message.
+    fin: bool,
+    /// The mask, turned so that its first byte is for the next byte of payload.
+    mask: [u8; 4],
+    /// Bytes still to come.
+    remaining: usize,
+}
+
+/// Decoder of one connection.
+#[derive(Debug)]
+pub(in crate::engine) struct Decoder {
+    /// Largest message in bytes, all fragments together.
+    max_payload: usize,
+    /// Received bytes; those before `at` are decoded. Without memory while idle.
+    input: Vec<u8>,
+    /// How much of `input` is decoded.
+    at: usize,
+    /// The data frame under way.
+    body: Option<Body>,
+    /// Kind of the message under way.
+    kind: Option<Kind>,
+    /// Frames of the message under way.
+    fragments: u32,
+    /// Unmasked payload of the message under way.
+    message: BytesMut,
+}
+
+impl Decoder {
+    /// `received` is what arrived together with the handshake.
+    pub(in crate::engine) fn new(max_payload: usize, received: &[u8]) -> Self {
+        Self {
+            max_payload,
+            input: received.to_vec(),
+            at: 0,
+            body: None,
+            kind: None,
+            fragments: 0,
+            message: BytesMut::new(),
+        }
+    }
+
+    /// Takes received bytes in.
+    pub(in crate::engine) fn feed(&mut self, bytes: &[u8]) {
+        if self.at > 0 {
+            self.input.drain(..self.at);
+            self.at = 0;
+        }
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// When only payload of a large frame is missing: where it may be read to directly, and how much at
+    /// most. What was read is then to be given to [`Decoder::filled`].
+    pub(in crate::engine) fn direct(&mut self) -> Option<(&mut BytesMut, usize)> {
+        let body = self
+            .body
+            .filter(|body| body.remaining >= limits::READ_CHUNK_BYTES)?;
+        debug_assert!(
+            self.at == self.input.len(),
+            "payload is taken from the input first"
+        );
+        self.reserve(body.remaining);
+        Some((&mut self.message, body.remaining))
+    }
+
+    /// `len` bytes were read to the end of the message directly.
+    pub(in crate::engine) fn filled(&mut self, len: usize) {
+        let body = self.body.as_mut().expect("direct() was asked before");
+        let start = self.message.len() - len;
+        unmask(&mut self.message[start..], &mut body.mask);
+        body.remaining -= len;
+    }
+
+    /// The next event of what was taken in; `None` when more bytes are needed.
+    pub(in crate::engine) fn next(&mut self) -> Result<Option<Event>, TransportError> {
+        loop {
+            if self.body.is_some() {
+                match self.take_payload() {
+                    None => return Ok(None),
+                    Some(false) => continue,
+                    Some(true) => return Ok(Some(self.complete())),
+                }
+            }
+            let Some(header) = parse_header(&self.input[self.at..])? else {
+                self.release();
+                return Ok(None);
+            };
+            match header.opcode {
+                Opcode::Continuation => self.begin_frame(header, None)?,
+                Opcode::Data(kind) => self.begin_frame(header, Some(kind))?,
+                Opcode::Close | Opcode::Ping | Opcode::Pong => {
+                    let Some(payload) = self.control_payload(header) else {
+                        return Ok(None);
+                    };
+                    return control_event(header.opcode, payload).map(Some);
+                }
+            }
+        }
+    }
+
+    fn begin_frame(&mut self, header: Header, kind: Option<Kind>) -> Result<(), TransportError> {
+        match (kind, self.kind) {
+            (Some(kind), None) => {
+                self.kind = Some(kind);
+                self.fragments = 0;
+            }
+            (None, Some(_)) => {}
+            (Some(_), Some(_)) => return Err(violation("message inside a fragmented message")),
+            (None, None) => return Err(violation("continuation of no message")),
+        }
+        self.fragments += 1;
+        if header.payload_len > self.max_payload - self.message.len()
+            || self.fragments > limits::FRAGMENTS_MAX
+        {
+            return Err(TransportError::TooLarge);
+        }
+        self.at += header.len;
+        self.reserve(header.payload_len);
+        self.body = Some(Body {
+            fin: header.fin,
+            mask: header.mask,
+            remaining: header.payload_len,
+        });
+        Ok(())
+    }
+
+    /// Reserves for `remaining` more bytes: exactly when that is little or the client has shown that
+    /// it means it.
+    fn reserve(&mut self, remaining: usize) {
+        let trusted = limits::READ_RESERVE_BYTES_MAX;
+        let more = if self.message.len() >= trusted {
+            remaining
+        } else {
+            remaining.min(trusted)
+        };
+        self.message.reserve(more);
+    }
+
+    /// Moves payload from the input; `None` when more is needed, else whether the message is complete.
+    fn take_payload(&mut self) -> Option<bool> {
+        let body = self.body.as_mut().expect("checked by the caller");
+        let available = &self.input[self.at..];
+        let len = available.len().min(body.remaining);
+        let start = self.message.len();
+        self.message.extend_from_slice(&available[..len]);
+        unmask(&mut self.message[start..], &mut body.mask);
+        self.at += len;
+        body.remaining -= len;
+        let fin = body.fin;
+        if body.remaining > 0 {
+            self.release();
+            return None;
+        }
+        self.body = None;
+        Some(fin)
+    }
+
+    fn complete(&mut self) -> Event {
+        let payload = std::mem::take(&mut self.message).freeze();
+        match self.kind.take().expect("a frame began the message") {
+            Kind::Text => Event::Text(payload),
+            Kind::Binary => Event::Binary(payload),
+        }
+    }
+
+    /// The whole payload of a control frame; `None` when more bytes are needed.
+    fn control_payload(&mut self, header: Header) -> Option<Bytes> {
+        let start = self.at + header.len;
+        let masked = self.input.get(start..start + header.payload_len)?;
+        let mut payload = BytesMut::from(masked);
+        unmask(&mut payload, &mut { header.mask });
+        self.at = start + header.payload_len;
+        Some(payload.freeze())
+    }
+
+    /// Gives the input's memory back once all of it is decoded.
+    fn release(&mut self) {
+        if self.at == self.input.len() {
+            self.input = Vec::new();
+            self.at = 0;
+        }
+    }
+}
+
+fn violation(what: &'static str) -> TransportError {
+    TransportError::Protocol(what)
+}
+
+fn control_event(opcode: Opcode, payload: Bytes) -> Result<Event, TransportError> {
+    match opcode {
+        Opcode::Ping => Ok(Event::Ping(payload)),
+        Opcode::Pong => Ok(Event::Pong),
+        _ if payload.len() == 1 => Err(violation("close frame with half a code")),
+        _ => Ok(Event::Close),
+    }
+}
+
+/// Reads a header; `None` when more bytes are needed.
+fn parse_header(input: &[u8]) -> Result<Option<Header>, TransportError> {
+    let &[first, second, ..] = input else {
+        return Ok(None);
+    };
+    if first & 0x70 != 0 {
+        return Err(violation("reserved bits without an extension"));
+    }
+    let fin = first & 0x80 != 0;
+    let opcode = match first & 0x0f {
+        0x0 => Opcode::Continuation,
+        0x1 => Opcode::Data(Kind::Text),
+        0x2 => Opcode::Data(Kind::Binary),
+        0x8 => Opcode::Close,
+        0x9 => Opcode::Ping,
+        0xa => Opcode::Pong,
+        _ => return Err(violation("unknown opcode")),
+    };
+    if second & 0x80 == 0 {
+        return Err(violation("frame is not masked"));
+    }
+    let short = second & 0x7f;
+    if first & 0x08 != 0 && (!fin || short > 125) {
+        return Err(violation("control frame is fragmented or too long"));
+    }
+    let (length_end, payload_len) = match short {
+        126 => match input.get(2..4) {
+            Some(bytes) => (4, big_endian(bytes)),
+            None => return Ok(None),
+        },
+        127 => match input.get(2..10) {
+            Some(bytes) => (10, big_endian(bytes)),
+            None => return Ok(None),
+        },
+        _ => (2, u64::from(short)),
+    };
+    let Some(&[a, b, c, d]) = input.get(length_end..length_end + 4) else {
+        return Ok(None);
+    };
+    let payload_len = usize::try_from(payload_len).map_err(|_| TransportError::TooLarge)?;
+    Ok(Some(Header {
+        fin,
+        opcode,
+        mask: [a, b, c, d],
+        len: length_end + 4,
+        payload_len,
+    }))
+}
+
+fn big_endian(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0, |value, &byte| value << 8 | u64::from(byte))
+}
+
+/// Unmasks in place and turns the mask for the bytes that follow. Eight bytes at a time: a simple loop
+/// over bytes costs several times as much on large messages.
+fn unmask(bytes: &mut [u8], mask: &mut [u8; 4]) {
+    let [a, b, c, d] = *mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (chunks, rest) = bytes.as_chunks_mut::<8>();
+    for chunk in chunks {
+        *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip([a, b, c, d].into_iter().cycle()) {
+        *byte ^= key;
+    }
+    mask.rotate_left(rest.len() % 4);
+}

@@ -1,0 +1,131 @@
+//! Every bound of this crate by name, with its unit, its reason and the policy at the limit. A bound
+//! that an operator may change is a `Config` field; what stands here is its default.
+
+use std::time::Duration;
+
+/// Bytes of frames that may wait for one client (1 MiB). At the limit a push is refused and the
+/// caller decides: a live socket is closed and resumes, a volatile frame is dropped. A single frame
+/// larger than this is still taken when nothing else waits, else it could never be delivered.
+pub const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
+/// Frames that may wait for one client; same policy. Bounds the per-frame overhead of tiny frames.
+pub const OUTBOX_FRAMES_MAX: usize = 4096;
+/// Frames handed to one vectored write. Linux takes 1,024; 64 already hides the cost of a write.
+pub const WRITE_BATCH_FRAMES_MAX: usize = 64;
+
+/// Bytes read from a connection at once, on the stack: an idle connection keeps no read buffer.
+pub const READ_CHUNK_BYTES: usize = 8 * 1024;
+/// Bytes reserved for a message on the word of its header alone; more is reserved as bytes arrive,
+/// so that headers without bodies cost no memory.
+pub const READ_RESERVE_BYTES_MAX: usize = 64 * 1024;
+/// Frames of one fragmented message; above, the connection is closed. Empty fragments would
+/// otherwise cost work without ever reaching the size limit.
+pub const FRAGMENTS_MAX: u32 = 16 * 1024;
+/// Largest Engine.IO message by default, in bytes: `maxHttpBufferSize` of the reference.
+pub const MAX_PAYLOAD_BYTES: usize = 1_000_000;
+
+/// Time between a PONG and the next PING by default (reference: 25 s).
+pub const PING_INTERVAL: Duration = Duration::from_secs(25);
+/// Time a client has for its PONG by default (reference: 20 s).
+pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time a session may live without joining a namespace (reference `connectTimeout`: 45 s).
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
+/// Time a closing session may use to write what waits and its close frame; then TCP is cut.
+pub const CLOSE_FLUSH_DEADLINE: Duration = Duration::from_secs(1);
+/// Time a closed session waits for the client's end of stream: closing a connection with unread
+/// bytes makes the kernel send a reset, which can destroy the close frame on its way.
+pub const CLOSE_LINGER_DEADLINE: Duration = Duration::from_secs(1);
+/// Bytes read and discarded during that wait.
+pub const CLOSE_LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// Engine.IO sessions on one node by default; above, a handshake gets 503 and goes elsewhere.
+pub const SESSIONS_MAX: usize = 100_000;
+/// HTTP connections that carry no session, by default: probes, pages, handshakes under way. At the limit a
+/// connection gets 503 unread. Apart from the sessions, so that a full node still answers its probes.
+pub const HTTP_CONNECTIONS_MAX: usize = 8192;
+/// Connections over the limit that are being told so; above, they are just dropped.
+pub const REFUSALS_IN_FLIGHT_MAX: usize = 64;
+/// Time a client has to send a request's head, also the idle time of a kept-alive connection.
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Headers of one request; above, hyper answers 431.
+pub const HEADERS_MAX: usize = 64;
+/// Bytes of one request's head; above, hyper answers 431.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Time between the 101 and the upgraded connection; it only passes when the client is gone.
+pub const UPGRADE_DEADLINE: Duration = Duration::from_secs(10);
+/// Seconds that a refused client is asked to wait when the node is full or draining.
+pub const RETRY_AFTER_S: u32 = 1;
+/// First and last pause of the accept loop when the system is out of file descriptors or memory.
+pub const ACCEPT_BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(10), Duration::from_secs(1));
+/// Waiting connections the kernel keeps: all clients of a dead node return within a second.
+pub const LISTEN_BACKLOG: u32 = 4096;
+/// Step of a paced drain; each step closes its share of the sessions.
+pub const DRAIN_STEP: Duration = Duration::from_millis(50);
+
+const _: () = assert!(
+    OUTBOX_BYTES_MAX > MAX_PAYLOAD_BYTES,
+    "one largest message must fit"
+);
+const _: () = assert!(READ_CHUNK_BYTES >= 14, "a frame header must fit a chunk");
+
+// --- Between sockets and the log -------------------------------------------------------------------
+
+/// How long an operation waits for a leader before it is refused as `unavailable`, or its outcome is
+/// called unknown. A failover takes less.
+pub const OPERATION_DEADLINE: Duration = Duration::from_secs(5);
+/// Operations handed to a group's proposer and not taken yet; above, `overloaded`.
+pub const SUBMISSIONS_MAX: usize = 8192;
+/// Operations a proposer holds before it stops taking more.
+pub const PROPOSER_QUEUE_MAX: usize = 8192;
+/// Operations of one batch.
+pub const BATCH_OPS_MAX: usize = 512;
+/// Bytes of one batch's operations; a single larger operation makes a batch of its own.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Batches of one group that this node has in flight; while they are, the next one collects.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
+/// Proposals waiting in a stream to a leader; above, the proposer waits.
+pub const PROPOSE_STREAM_MAX: usize = 16;
+/// Entries whose effects the fan-out has not taken yet; above, apply waits.
+pub const EFFECTS_MAX: usize = 1024;
+/// Volatile events waiting for a group's fan-out; above, they are dropped.
+pub const FANOUT_ASKS_MAX: usize = 1024;
+/// Volatile events and answers waiting for one peer; above, they are dropped.
+pub const RELAY_QUEUE_MAX: usize = 1024;
+/// Largest message between nodes: an entry and its envelope.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 9 * 1024 * 1024;
+/// Positions of one page of a replay.
+pub const REPLAY_PAGE_EVENTS: usize = 256;
+/// Answers held for a socket that is catching up or has operations under way; above, its transport is
+/// closed and it resumes.
+pub const SOCKET_ANSWERS_HELD_MAX: usize = 4096;
+/// Entries after which a group's state is written as a snapshot; bounds the replay of a restart.
+pub const SNAPSHOT_EVERY_ENTRIES: u64 = 100_000;
+/// Entries that a purge must gain to be worth it.
+pub const PURGE_BATCH_ENTRIES: u64 = 4096;
+/// Bytes of log entries kept in memory, over all groups.
+pub const LOG_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+// --- Socket.IO and its handlers --------------------------------------------------------------------
+
+/// Namespaces of one connection; above, the connection is closed.
+pub const NAMESPACES_PER_SESSION_MAX: usize = 64;
+/// Bytes of a namespace's name; a longer one is an unknown namespace.
+pub const NAMESPACE_NAME_BYTES_MAX: usize = 256;
+/// Events waiting for a socket's handler; above, reading from the client stops.
+pub const SOCKET_EVENTS_QUEUED_MAX: usize = 256;
+/// Bytes of an identity that a client claims in development mode.
+pub const IDENTITY_BYTES_MAX: usize = 256;
+/// Bytes of the JSON that member lists show of a socket.
+pub const MEMBER_DATA_BYTES_MAX: usize = 4096;
+/// Members of one page.
+pub const MEMBERS_PAGE_MAX: usize = 1000;
+/// Events of one page of history.
+pub const HISTORY_PAGE_MAX: usize = 500;
+/// Events read from the log at once for a page of history.
+pub const HISTORY_READ_EVENTS: usize = 32;
+/// Bytes of events of one page of history, beyond its first event.
+pub const HISTORY_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a `publish` beside its event: its name, target, key.
+pub const PACKET_OVERHEAD_BYTES_MAX: usize = 16 * 1024;
+/// How long a draining node waits for its last operations to reach the log.
+pub const SETTLE_DEADLINE: Duration = Duration::from_secs(2);

@@ -1,0 +1,60 @@
+//! `members`: who is in a room, read from this node's replica at a stated position.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::answer::Refusal;
+use super::request::{argument, room_name};
+use crate::ids::SocketId;
+use crate::limits;
+use crate::socketio::{Event, Socket};
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    #[serde(default)]
+    away: bool,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// Answers a `members` request.
+pub(crate) fn answer(socket: &Socket, event: &Event) -> Result<String, Refusal> {
+    let room = room_name(event)?;
+    let options: Options = argument(event, 1, "the options")?.unwrap_or_default();
+    let after = match &options.after {
+        None => None,
+        Some(text) => Some(
+            SocketId::parse(text).ok_or_else(|| Refusal::invalid("after is no socket's id"))?,
+        ),
+    };
+    let limit = options.limit.unwrap_or(limits::MEMBERS_PAGE_MAX);
+    if limit > limits::MEMBERS_PAGE_MAX {
+        let message = format!("limit is at most {}", limits::MEMBERS_PAGE_MAX);
+        return Err(Refusal::invalid(message));
+    }
+    let (page, offset) = socket.members(&room, after, limit, options.away);
+    let members: Vec<Value> = page
+        .members
+        .into_iter()
+        .map(|member| {
+            let mut object = Map::new();
+            object.insert("id".into(), member.id.to_string().into());
+            let state = if member.connected { "connected" } else { "away" };
+            object.insert("state".into(), state.into());
+            object.insert("since".into(), member.since_ms.into());
+            object.insert("identity".into(), json!(member.identity.as_deref()));
+            let data = serde_json::from_slice(&member.data).unwrap_or(Value::Null);
+            object.insert("data".into(), data);
+            Value::Object(object)
+        })
+        .collect();
+    let answer = json!([{
+        "ok": true,
+        "offset": offset.to_string(),
+        "count": page.count,
+        "members": members,
+        "next": page.next.map(|id| id.to_string()),
+    }]);
+    Ok(answer.to_string())
+}

@@ -1,0 +1,452 @@
+//! The handle of a node's consensus: starts it in order (lock, peer port, founding, groups), passes
+//! calls to the groups, stops it. Clones share it.
+
+use std::fs::File;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::ChangeMembers;
+use openraft::errors::{ClientWriteError, RaftError};
+use parking_lot::Mutex;
+use roomcast_proto::peer as pb;
+use roomcast_proto::peer::peer_client::PeerClient;
+use roomcast_proto::peer::peer_server::PeerServer;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::transport::Channel;
+
+use super::api::{
+    ChangeError, Config, GroupStatus, PeerAddress, PeerHandler, ProposeError, ReadError,
+    SnapshotError, StartError, StateMachine,
+};
+use super::founding;
+use super::group::Group;
+use super::identity::{self, Identity, Stage};
+use super::net;
+use super::peers::{Class, Peers};
+use super::service::{Local, Service};
+use super::settings::{MESSAGE_BYTES_MAX, QUESTION_TIMEOUT, raft_config};
+use super::state_machine::blocking;
+use super::types::PeerNode;
+use crate::ids::{GroupId, NodeId};
+
+/// How long the peer port may take to end; its connections are cut before.
+const SERVER_STOP: Duration = Duration::from_secs(2);
+
+/// A node's consensus.
+#[derive(Clone)]
+pub struct Consensus {
+    /// What clones share.
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// This node.
+    local: Arc<Local>,
+    /// The groups, by number.
+    groups: Vec<Arc<Group>>,
+    /// The peer port.
+    server: Mutex<Option<JoinHandle<()>>>,
+    /// Ends the peer port and its connections.
+    stop: CancellationToken,
+    /// The same, when the last handle is dropped.
+    _stop_on_drop: DropGuard,
+    /// Keeps other processes out of the data directory.
+    lock: Mutex<Option<File>>,
+}
+
+impl std::fmt::Debug for Consensus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consensus").field("groups", &self.inner.groups).finish_non_exhaustive()
+    }
+}
+
+impl Consensus {
+    /// Starts a node's consensus on its peer port. Waits for the other founding members as long as
+    /// it takes; dropping the future gives up. `machine` makes the state of each group; how many
+    /// there are is the cluster's to say, not the configuration's.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        config: Config,
+        listener: TcpListener,
+        machine: impl Fn(GroupId) -> Arc<dyn StateMachine> + Send,
+        handler: Arc<dyn PeerHandler>,
+    ) -> Result<Self, StartError> {
+        check(&config)?;
+        let lock = identity::lock(&config.data_dir)?;
+        let stored = Identity::load(&config.data_dir)?;
+        check_owner(&config, stored.as_ref())?;
+        let peers = Arc::new(Peers::new(config.node_id, &config.initial_cluster));
+        let local = Arc::new(local(&config, peers.clone(), stored.as_ref()));
+        let token = CancellationToken::new();
+        let stop_on_drop = token.clone().drop_guard();
+        let server = serve(listener, local.clone(), handler, token.clone());
+
+        let identity = founding::enter(&config, &local, stored).await?;
+        become_member(&local, &identity);
+        let mut groups = Vec::new();
+        for id in 0..identity.groups {
+            let started =
+                Group::start(id, &config, &identity, peers.clone(), machine(id)).await;
+            match started {
+                Ok(group) => groups.push(Arc::new(group)),
+                Err(e) => {
+                    stop_groups(&groups).await;
+                    return Err(e);
+                }
+            }
+        }
+        if let Err(e) = initialize(&config, &identity, &groups).await {
+            stop_groups(&groups).await;
+            return Err(e);
+        }
+        local.groups.get_or_init(|| groups.clone());
+        let (server, lock) = (Mutex::new(Some(server)), Mutex::new(Some(lock)));
+        let inner =
+            Inner { local, groups, server, stop: token, _stop_on_drop: stop_on_drop, lock };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    fn group(&self, group: GroupId) -> &Arc<Group> {
+        let groups = &self.inner.groups;
+        groups.get(group as usize).expect("callers take group numbers below group_count()")
+    }
+
+    /// This node's id.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.inner.local.peers.node_id
+    }
+
+    /// The cluster's id.
+    #[must_use]
+    pub fn cluster_id(&self) -> &str {
+        self.inner.local.peers.cluster_id()
+    }
+
+    /// Number of groups; they are numbered from 0. The methods below panic for other numbers.
+    #[must_use]
+    pub fn group_count(&self) -> u32 {
+        u32::try_from(self.inner.groups.len()).expect("it was a u32")
+    }
+
+    /// Where a group stands now.
+    #[must_use]
+    pub fn status(&self, group: GroupId) -> GroupStatus {
+        self.group(group).status()
+    }
+
+    /// Follows a group's status; `applied` and `first` may lag behind [`Self::status`].
+    #[must_use]
+    pub fn watch(&self, group: GroupId) -> watch::Receiver<GroupStatus> {
+        self.group(group).watch()
+    }
+
+    /// Appends a command to the log of a group that this node leads. Returns when the entry has its
+    /// place, in the order of the calls for a caller that awaits each; commit is seen by
+    /// [`StateMachine::apply`], and a change of leader can still replace the entry.
+    ///
+    /// # Errors
+    /// Surely not appended: see [`ProposeError`].
+    pub async fn propose(&self, group: GroupId, command: Bytes) -> Result<(), ProposeError> {
+        self.group(group).propose(command).await
+    }
+
+    /// Applied commands from the local log, in the order asked for; the cache first, then the disk.
+    /// The caller bounds what it asks for.
+    ///
+    /// # Errors
+    /// [`ReadError::Hole`] when one of them is not here any more: ask [`Self::read_remote`].
+    pub async fn read(
+        &self,
+        group: GroupId,
+        indexes: &[u64],
+    ) -> Result<Vec<(u64, Bytes)>, ReadError> {
+        self.group(group).read(indexes).await
+    }
+
+    /// As [`Self::read`], and what is missing here from other members. All or nothing.
+    ///
+    /// # Errors
+    /// [`ReadError::Hole`] when no member that answers has all of them.
+    pub async fn read_remote(
+        &self,
+        group: GroupId,
+        indexes: &[u64],
+    ) -> Result<Vec<(u64, Bytes)>, ReadError> {
+        let hole = match self.read(group, indexes).await {
+            Err(hole @ ReadError::Hole { .. }) => hole,
+            here => return here,
+        };
+        let leader = self.status(group).leader;
+        let mut members: Vec<NodeId> = self.members().iter().map(|member| member.id).collect();
+        members.retain(|&id| id != self.node_id());
+        // The leader has applied most.
+        members.sort_by_key(|&id| Some(id) != leader);
+        let mut found = Vec::with_capacity(indexes.len());
+        for member in members {
+            while found.len() < indexes.len() {
+                let wanted = &indexes[found.len()..];
+                let page = self.ask_entries(member, group, wanted).await;
+                if page.is_empty() {
+                    break;
+                }
+                found.extend(page);
+            }
+        }
+        if found.len() < indexes.len() { Err(hole) } else { Ok(found) }
+    }
+
+    /// The first of the wanted commands, as many as a member gives; none when it has none of them.
+    async fn ask_entries(
+        &self,
+        member: NodeId,
+        group: GroupId,
+        wanted: &[u64],
+    ) -> Vec<(u64, Bytes)> {
+        let Some(mut client) = self.inner.local.peers.client(member, Class::Traffic) else {
+            return Vec::new();
+        };
+        let request = pb::ReadEntriesRequest {
+            header: Some(self.header(member)),
+            group,
+            indexes: wanted.to_vec(),
+        };
+        let answer = tokio::time::timeout(QUESTION_TIMEOUT, client.read_entries(request)).await;
+        let entries = match answer {
+            Ok(Ok(answer)) => answer.into_inner().entries,
+            Ok(Err(status)) => {
+                tracing::debug!(member, group, error = %status, "entries not read");
+                return Vec::new();
+            }
+            Err(_) => return Vec::new(),
+        };
+        let command = |(entry, &index): (pb::Entry, &u64)| match entry.payload {
+            Some(pb::entry::Payload::Command(command))
+                if entry.log_id.is_some_and(|id| id.index == index) =>
+            {
+                Some((index, command))
+            }
+            _ => None,
+        };
+        entries.into_iter().zip(wanted).map_while(command).collect()
+    }
+
+    /// Makes a snapshot of at least what is applied now, and returns its last index.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub async fn snapshot(&self, group: GroupId) -> Result<u64, SnapshotError> {
+        self.group(group).snapshot().await
+    }
+
+    /// Lets the log go up to and including an index, never beyond the last snapshot. Not at once:
+    /// a leader waits for replication that is reading there.
+    ///
+    /// # Errors
+    /// The group is stopped.
+    pub async fn purge(&self, group: GroupId, upto_index: u64) -> Result<(), SnapshotError> {
+        let purge = self.group(group).raft.trigger().purge_log(upto_index).await;
+        purge.map_err(|_| SnapshotError::Stopped)
+    }
+
+    /// Hands a group's leadership to a voter; ignored when this node does not lead it. Seen in
+    /// [`Self::watch`]; the other node may turn out not to be ready for it.
+    ///
+    /// # Errors
+    /// The group is stopped.
+    pub async fn transfer_leader(&self, group: GroupId, to: NodeId) -> Result<(), ProposeError> {
+        let transfer = self.group(group).raft.trigger().transfer_leader(to).await;
+        transfer.map_err(|_| ProposeError::Stopped)
+    }
+
+    /// All members, by id, at the addresses this node would dial.
+    #[must_use]
+    pub fn members(&self) -> Vec<PeerAddress> {
+        let peers = &self.inner.local.peers;
+        let members = self.group(0).members();
+        let member = |(id, address)| PeerAddress { id, address: peers.address(id).unwrap_or(address) };
+        members.into_iter().map(member).collect()
+    }
+
+    /// Adds a voter to every group; this node must lead all of them. The new node, with an empty
+    /// directory and a fresh id, takes the cluster's id by itself. Waits until it has caught up.
+    ///
+    /// # Errors
+    /// See [`ChangeError`]; earlier groups keep the change, a repeat goes on from there.
+    pub async fn add_node(&self, node: &PeerAddress) -> Result<(), ChangeError> {
+        for group in &self.inner.groups {
+            let learner = PeerNode { address: node.address.clone() };
+            let added = group.raft.add_learner(node.id, learner, true).await;
+            added.map_err(|e| change_error(group.id, e))?;
+            let voter = ChangeMembers::AddVoterIds([node.id].into());
+            let changed = group.raft.change_membership(voter, false).await;
+            changed.map_err(|e| change_error(group.id, e))?;
+        }
+        Ok(())
+    }
+
+    /// Removes a node from every group; this node must lead all of them. Its id is never used again.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn remove_node(&self, node: NodeId) -> Result<(), ChangeError> {
+        for group in &self.inner.groups {
+            let removed = ChangeMembers::RemoveVoters([node].into());
+            let changed = group.raft.change_membership(removed, false).await;
+            changed.map_err(|e| change_error(group.id, e))?;
+        }
+        Ok(())
+    }
+
+    /// The header for a message to a node.
+    #[must_use]
+    pub fn header(&self, to: NodeId) -> pb::Header {
+        self.inner.local.peers.header(to)
+    }
+
+    /// A client to a node, on a connection apart from Raft's; it connects, and connects again, by
+    /// itself. `None` when the node's address is not known.
+    #[must_use]
+    pub fn peer_client(&self, node: NodeId) -> Option<PeerClient<Channel>> {
+        self.inner.local.peers.client(node, Class::Traffic)
+    }
+
+    /// Stops all groups without handing leadership over, cuts the peer port's connections, and
+    /// releases the data directory. What was appended is on disk.
+    pub async fn shutdown(&self) {
+        stop_groups(&self.inner.groups).await;
+        let inner = &self.inner;
+        inner.stop.cancel();
+        inner.local.peers.disconnect();
+        let server = inner.server.lock().take();
+        if let Some(mut server) = server
+            && tokio::time::timeout(SERVER_STOP, &mut server).await.is_err()
+        {
+            tracing::warn!("the peer port did not end in time");
+            server.abort();
+        }
+        drop(inner.lock.lock().take());
+    }
+}
+
+fn change_error(
+    group: GroupId,
+    error: RaftError<super::types::TypeConfig, ClientWriteError<super::types::TypeConfig>>,
+) -> ChangeError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+            ChangeError::NotLeader { group, leader: forward.leader_id }
+        }
+        other => ChangeError::Refused { group, reason: other.to_string() },
+    }
+}
+
+async fn stop_groups(groups: &[Arc<Group>]) {
+    futures_util::future::join_all(groups.iter().map(|group| group.stop())).await;
+}
+
+/// Refuses what cannot work before anything is opened.
+fn check(config: &Config) -> Result<(), StartError> {
+    let refuse = |reason: String| Err(StartError::Config(reason));
+    raft_config(&config.timings)?;
+    if config.node_id == 0 {
+        return refuse("node id 0 is reserved".to_owned());
+    }
+    if config.groups == 0 {
+        return refuse("at least one group is needed".to_owned());
+    }
+    let mut ids: Vec<NodeId> = config.initial_cluster.iter().map(|member| member.id).collect();
+    ids.sort_unstable();
+    if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        return refuse(format!("the initial cluster names node {} twice", twice[0]));
+    }
+    if !ids.contains(&config.node_id) {
+        return refuse(format!("the initial cluster does not name node {}", config.node_id));
+    }
+    Ok(())
+}
+
+fn check_owner(config: &Config, stored: Option<&Identity>) -> Result<(), StartError> {
+    match stored {
+        Some(identity) if identity.node_id != config.node_id => Err(StartError::OtherNode {
+            dir: config.data_dir.clone(),
+            stored: identity.node_id,
+            configured: config.node_id,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn local(config: &Config, peers: Arc<Peers>, stored: Option<&Identity>) -> Local {
+    let standing = match stored {
+        // Not a member before it has checked that its cluster is that of the others.
+        Some(identity) => (pb::Stage::Ready, identity.groups),
+        None => (pb::Stage::Empty, config.groups),
+    };
+    Local {
+        peers,
+        initial_cluster: founding::canonical(&config.initial_cluster),
+        standing: Mutex::new(standing),
+        founders: OnceLock::new(),
+        groups: OnceLock::new(),
+    }
+}
+
+fn become_member(local: &Local, identity: &Identity) {
+    debug_assert_eq!(identity.stage, Stage::Member);
+    local.founders.get_or_init(|| identity.founders.iter().map(|founder| founder.id).collect());
+    local.peers.enter(identity.cluster_id.clone());
+    local.standing.lock().0 = pb::Stage::Member;
+}
+
+/// Serves the peer port until the token is cancelled.
+fn serve(
+    listener: TcpListener,
+    local: Arc<Local>,
+    handler: Arc<dyn PeerHandler>,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
+    let service = PeerServer::new(Service { local, handler })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    tokio::spawn(net::serve(listener, service, stop))
+}
+
+/// Gives every group its first entry, the same on every founding member, so that it does not matter
+/// who leads first. An added node gets its log from the leader.
+async fn initialize(
+    config: &Config,
+    identity: &Identity,
+    groups: &[Arc<Group>],
+) -> Result<(), StartError> {
+    if identity.initialized {
+        return Ok(());
+    }
+    for group in groups.iter().filter(|_| !identity.founders.is_empty()) {
+        let failed = |reason: String| StartError::Group { group: group.id, reason };
+        let initialized = group.raft.is_initialized().await.map_err(|e| failed(e.to_string()))?;
+        if initialized {
+            continue;
+        }
+        let members = identity.founders.iter();
+        let members: std::collections::BTreeMap<NodeId, PeerNode> = members
+            .map(|founder| (founder.id, PeerNode { address: founder.address.clone() }))
+            .collect();
+        match group.raft.initialize(members).await {
+            // Another member was faster, and has given this one the same entry or a vote.
+            Ok(()) | Err(RaftError::APIError(_)) => {}
+            Err(RaftError::Fatal(e)) => return Err(failed(e.to_string())),
+        }
+    }
+    let done = Identity { initialized: true, ..identity.clone() };
+    let dir = config.data_dir.clone();
+    let stored = blocking(move || done.store(&dir).map_err(std::io::Error::other)).await;
+    let failed = |source| StartError::DataDir { dir: config.data_dir.clone(), source };
+    stored.map_err(failed)
+}

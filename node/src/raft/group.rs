@@ -1,0 +1,246 @@
+//! One Raft group of this node: openraft's handle, the log, and the status that others watch.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::ClientWriteError;
+use openraft::impls::ProgressResponder;
+use openraft::raft::ClientWriteResult;
+use openraft::type_config::alias::WatchReceiverOf;
+use openraft::{Raft, RaftMetrics, ServerState};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::api::{
+    Config, FatalHook, GroupStatus, ProposeError, ReadError, SnapshotError, StartError,
+    StateMachine,
+};
+use super::identity::{Identity, group_dir};
+use super::log_store::LogStore;
+use super::network::Network;
+use super::peers::Peers;
+use super::settings::{ENTRY_BYTES_MAX, raft_config};
+use super::snapshot::SnapshotStore;
+use super::state_machine::{Machine, blocking};
+use super::types::{Proposal, TypeConfig};
+use crate::ids::{GroupId, NodeId};
+
+/// How often a snapshot is asked for again while an older one is being built.
+const SNAPSHOT_RETRY: Duration = Duration::from_millis(500);
+
+/// One group.
+pub(crate) struct Group {
+    /// Its number.
+    pub(crate) id: GroupId,
+    /// openraft's handle.
+    pub(crate) raft: Raft<TypeConfig, Machine>,
+    /// Its snapshots.
+    pub(crate) snapshots: Arc<SnapshotStore>,
+    /// Its log.
+    log: LogStore,
+    /// Last applied index; ahead of `status`.
+    applied: Arc<AtomicU64>,
+    /// Derived from openraft's metrics.
+    status: watch::Receiver<GroupStatus>,
+    /// True from the moment it is stopped on purpose.
+    stopping: Arc<AtomicBool>,
+    /// Longest time a snapshot may take.
+    snapshot_timeout: Duration,
+}
+
+impl Group {
+    /// Restores the newest snapshot, replays the log and starts.
+    pub(crate) async fn start(
+        id: GroupId,
+        config: &Config,
+        identity: &Identity,
+        peers: Arc<Peers>,
+        state: Arc<dyn StateMachine>,
+    ) -> Result<Self, StartError> {
+        let failed = |reason: String| StartError::Group { group: id, reason };
+        let dir = group_dir(&config.data_dir, id);
+        let log_dir = dir.join("log");
+        if identity.initialized && !log_dir.is_dir() {
+            return Err(StartError::LogMissing(log_dir));
+        }
+        let cache_bytes = config.log_cache_bytes_max / identity.groups.max(1) as usize;
+        let on_fatal = config.on_fatal.clone();
+        let opened = blocking(move || {
+            let snapshots = SnapshotStore::open(dir.join("snapshots"))?;
+            Ok((LogStore::open(&log_dir, cache_bytes, on_fatal)?, Arc::new(snapshots)))
+        });
+        let (log, snapshots) = opened.await.map_err(|e| failed(e.to_string()))?;
+        let applied = Arc::new(AtomicU64::new(0));
+        let machine = Machine::new(state, snapshots.clone(), applied.clone());
+        let network =
+            Network { peers, group: id, vote_timeout: config.timings.election_min * 2 / 3 };
+        let raft_config = raft_config(&config.timings)?;
+        let raft = Raft::new(config.node_id, raft_config, network, log.clone(), machine).await;
+        let raft = raft.map_err(|e| failed(e.to_string()))?;
+        let (publish, status) = watch::channel(GroupStatus::default());
+        let stopping = Arc::new(AtomicBool::new(false));
+        let watcher = Watcher {
+            id,
+            log: log.clone(),
+            publish,
+            stopping: stopping.clone(),
+            on_fatal: config.on_fatal.clone(),
+        };
+        tokio::spawn(watcher.run(raft.metrics()));
+        let snapshot_timeout = config.timings.install_snapshot;
+        Ok(Self { id, raft, snapshots, log, applied, status, stopping, snapshot_timeout })
+    }
+
+    /// As of now; `applied` is exact.
+    pub(crate) fn status(&self) -> GroupStatus {
+        let mut status = *self.status.borrow();
+        status.applied = self.applied.load(Ordering::Acquire);
+        status.first = self.log.first();
+        status
+    }
+
+    /// Every change of leader, term, leading, applied or first; the last two may lag.
+    pub(crate) fn watch(&self) -> watch::Receiver<GroupStatus> {
+        self.status.clone()
+    }
+
+    /// Appends a command if this node leads. Returns when it has its index in the log, which is the
+    /// order of the calls for a caller that awaits each.
+    pub(crate) async fn propose(&self, command: Bytes) -> Result<(), ProposeError> {
+        if command.len() > ENTRY_BYTES_MAX {
+            return Err(ProposeError::TooLarge);
+        }
+        let (accepted, index) = oneshot::channel();
+        let proposal = Proposal { command, accepted: Some(accepted) };
+        let (responder, outcome) =
+            ProgressResponder::<TypeConfig, ClientWriteResult<TypeConfig>>::complete_only();
+        let sent = self.raft.client_write_ff(proposal, Some(responder)).await;
+        sent.map_err(|_| ProposeError::Stopped)?;
+        if index.await.is_ok() {
+            return Ok(());
+        }
+        match outcome.await {
+            Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
+                Err(ProposeError::NotLeader(forward.leader_id))
+            }
+            _ => Err(ProposeError::Stopped),
+        }
+    }
+
+    /// Commands from the local log, in the order asked for.
+    pub(crate) async fn read(&self, indexes: &[u64]) -> Result<Vec<(u64, Bytes)>, ReadError> {
+        let applied = self.applied.load(Ordering::Acquire);
+        // What is not applied may still be replaced by another leader's entry.
+        if let Some(&index) = indexes.iter().find(|&&index| index > applied) {
+            return Err(ReadError::NotACommand { index });
+        }
+        let (log, indexes) = (self.log.clone(), indexes.to_vec());
+        match tokio::task::spawn_blocking(move || log.commands(&indexes)).await {
+            Ok(read) => read,
+            Err(e) => Err(ReadError::Io(std::io::Error::other(e))),
+        }
+    }
+
+    /// Makes a snapshot of at least what is applied now; returns its last index.
+    pub(crate) async fn snapshot(&self) -> Result<u64, SnapshotError> {
+        let wanted = self.applied.load(Ordering::Acquire);
+        let deadline = Instant::now() + self.snapshot_timeout;
+        let mut metrics = self.raft.metrics();
+        while Instant::now() < deadline {
+            let made = metrics.borrow_watched().snapshot.map(|id| id.index);
+            if let Some(made) = made
+                && made >= wanted
+            {
+                return Ok(made);
+            }
+            // Ignored while another one is being built.
+            self.raft.trigger().snapshot().await.map_err(|_| SnapshotError::Stopped)?;
+            let retry = Instant::now() + SNAPSHOT_RETRY;
+            while metrics.borrow_watched().snapshot.map(|id| id.index) == made {
+                match tokio::time::timeout_at(retry, metrics.changed()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Err(SnapshotError::Stopped),
+                    Err(_) => break,
+                }
+            }
+        }
+        Err(SnapshotError::Slow)
+    }
+
+    /// Stops openraft and closes the log.
+    pub(crate) async fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        if let Err(e) = self.raft.shutdown().await {
+            tracing::warn!(group = self.id, error = %e, "group did not stop cleanly");
+        }
+        let log = self.log.clone();
+        if let Err(e) = tokio::task::spawn_blocking(move || log.close()).await {
+            tracing::warn!(group = self.id, error = %e, "log did not close cleanly");
+        }
+    }
+
+    /// The members, as the newest membership in the log has them.
+    pub(crate) fn members(&self) -> Vec<(NodeId, String)> {
+        let membership = self.raft.metrics().borrow_watched().membership_config.clone();
+        membership.nodes().map(|(id, node)| (*id, node.address.clone())).collect()
+    }
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group").field("id", &self.id).field("status", &self.status()).finish()
+    }
+}
+
+/// Turns openraft's metrics into a status, and its failures into the end of this node.
+struct Watcher {
+    /// The group.
+    id: GroupId,
+    /// For the first index.
+    log: LogStore,
+    /// Where the status goes.
+    publish: watch::Sender<GroupStatus>,
+    /// See [`Group::stopping`].
+    stopping: Arc<AtomicBool>,
+    /// Told of a failure: after a panic of its core a group never comes back by itself
+    /// (openraft issue 2116).
+    on_fatal: FatalHook,
+}
+
+impl Watcher {
+    async fn run(self, mut metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>) {
+        loop {
+            let (status, failure) = {
+                let metrics = metrics.borrow_watched();
+                (self.status_of(&metrics), metrics.running_state.clone().err())
+            };
+            self.publish.send_if_modified(|last| std::mem::replace(last, status) != status);
+            let reason = match failure {
+                Some(failure) => failure.to_string(),
+                None if metrics.changed().await.is_ok() => continue,
+                None => "it ended without a reason".to_owned(),
+            };
+            if !self.stopping.load(Ordering::Acquire) {
+                (self.on_fatal)(&format!("group {} failed: {reason}", self.id));
+            }
+            return;
+        }
+    }
+
+    fn status_of(&self, metrics: &RaftMetrics<TypeConfig>) -> GroupStatus {
+        let applied_term = metrics.last_applied.map(|id| id.leader_id.term);
+        GroupStatus {
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            // A leader's first entry is its blank one: an applied entry of its term means that all
+            // entries of earlier terms are applied.
+            leading: metrics.state == ServerState::Leader
+                && applied_term == Some(metrics.current_term),
+            applied: metrics.last_applied.map_or(0, |id| id.index),
+            first: self.log.first(),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The server side of the peer port. Checks the header of every message, hands Raft's messages to
+//! their group and the rest to the [`PeerHandler`]. Served from before this node has a cluster.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use openraft::storage::Snapshot;
+use parking_lot::Mutex;
+use roomcast_proto::peer as pb;
+use roomcast_proto::peer::peer_server::Peer;
+use tonic::{Request, Response, Status, Streaming};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::api::{PeerHandler, ProposeStream, ReadError};
+use super::convert::{
+    append_from_wire, entry_to_wire, outcome_to_wire, snapshot_meta_from_wire, transfer_from_wire,
+    vote_from_wire, vote_request_from_wire, vote_response_to_wire, vote_to_wire,
+};
+use super::group::Group;
+use super::peers::Peers;
+use super::settings::ENTRY_BYTES_MAX;
+use super::snapshot::{SnapshotFile, SnapshotWriter};
+use super::state_machine::blocking;
+use super::types::{Content, LogEntry, Vote, log_id};
+use crate::ids::{GroupId, NodeId};
+
+/// What this node is, as others may ask; shared by founding, service and the handle.
+pub(crate) struct Local {
+    /// The other nodes, and our cluster's id.
+    pub(crate) peers: Arc<Peers>,
+    /// `--initial-cluster` in canonical form.
+    pub(crate) initial_cluster: String,
+    /// Stage, and number of groups.
+    pub(crate) standing: Mutex<(pb::Stage, u32)>,
+    /// Founding members; known before a group is.
+    pub(crate) founders: OnceLock<Vec<NodeId>>,
+    /// Set once all groups have started.
+    pub(crate) groups: OnceLock<Vec<Arc<Group>>>,
+}
+
+impl Local {
+    /// A started group.
+    pub(crate) fn group(&self, id: GroupId) -> Result<&Arc<Group>, Status> {
+        let groups = self.groups.get().ok_or_else(|| Status::unavailable("starting"))?;
+        let unknown = || Status::invalid_argument(format!("there is no group {id}"));
+        groups.get(id as usize).ok_or_else(unknown)
+    }
+
+    fn knows(&self, node: NodeId) -> bool {
+        match self.groups.get() {
+            Some(groups) => {
+                groups.iter().any(|group| group.members().iter().any(|(id, _)| *id == node))
+            }
+            None => self.founders.get().is_some_and(|founders| founders.contains(&node)),
+        }
+    }
+}
+
+/// The service.
+pub(crate) struct Service {
+    /// This node.
+    pub(crate) local: Arc<Local>,
+    /// The floors above.
+    pub(crate) handler: Arc<dyn PeerHandler>,
+}
+
+/// Messages whose header is required and checked.
+trait Headed {
+    fn header(&self) -> Option<&pb::Header>;
+}
+
+macro_rules! headed {
+    ($($message:ident),*) => {
+        $(impl Headed for pb::$message {
+            fn header(&self) -> Option<&pb::Header> {
+                self.header.as_ref()
+            }
+        })*
+    };
+}
+headed!(
+    AppendRequest,
+    VoteRequest,
+    SnapshotChunk,
+    TransferLeaderRequest,
+    ProposeRequest,
+    RenewRequest,
+    ReadEntriesRequest,
+    RelayRequest
+);
+
+impl Service {
+    fn check(&self, message: &impl Headed) -> Result<NodeId, Status> {
+        self.local.peers.check(message.header())
+    }
+
+    /// The first message of a stream, which carries the header, and the rest.
+    async fn open<M: Headed>(
+        &self,
+        request: Request<Streaming<M>>,
+    ) -> Result<(NodeId, M, Streaming<M>), Status> {
+        let mut rest = request.into_inner();
+        let first = rest.message().await?;
+        let first = first.ok_or_else(|| Status::invalid_argument("the stream is empty"))?;
+        Ok((self.check(&first)?, first, rest))
+    }
+}
+
+/// Ends a stream of requests at its first fault, which the stream of answers then ends with.
+type Fault = Arc<Mutex<Option<Status>>>;
+
+fn kept<T>(fault: &Fault, item: Result<T, Status>) -> Option<T> {
+    item.map_err(|status| *fault.lock() = Some(status)).ok()
+}
+
+#[async_trait]
+impl Peer for Service {
+    type AppendStream = BoxStream<'static, Result<pb::AppendResponse, Status>>;
+    type ProposeStream = ProposeStream;
+
+    async fn identify(
+        &self,
+        request: Request<pb::IdentifyRequest>,
+    ) -> Result<Response<pb::IdentifyResponse>, Status> {
+        let (stage, groups) = *self.local.standing.lock();
+        Ok(Response::new(pb::IdentifyResponse {
+            node_id: self.local.peers.node_id,
+            cluster_id: self.local.peers.cluster_id().to_owned(),
+            initial_cluster: self.local.initial_cluster.clone(),
+            knows_sender: self.local.knows(request.get_ref().from),
+            stage: stage.into(),
+            groups,
+        }))
+    }
+
+    async fn append(
+        &self,
+        request: Request<Streaming<pb::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        let (_, first, rest) = self.open(request).await?;
+        let group = self.local.group(first.group)?.clone();
+        let (peers, fault) = (self.local.peers.clone(), Fault::default());
+        let (id, at_input) = (group.id, fault.clone());
+        let requests = stream::once(async { Ok(first) }).chain(rest);
+        let requests = tokio_stream::StreamExt::map_while(requests, move |item| {
+            let request = item.and_then(|request: pb::AppendRequest| {
+                peers.check(request.header())?;
+                if request.group != id {
+                    return Err(Status::invalid_argument("one stream, one group"));
+                }
+                append_from_wire(request)
+            });
+            kept(&at_input, request)
+        });
+        let answers = group.raft.stream_append(requests).map(|answer| match answer {
+            Ok(outcome) => Ok(outcome_to_wire(outcome)),
+            Err(fatal) => Err(Status::unavailable(fatal.to_string())),
+        });
+        let fault = stream::once(async move { fault.lock().take().map(Err) });
+        Ok(Response::new(answers.chain(fault.filter_map(std::future::ready)).boxed()))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<pb::VoteRequest>,
+    ) -> Result<Response<pb::VoteResponse>, Status> {
+        let message = request.into_inner();
+        self.check(&message)?;
+        let group = self.local.group(message.group)?;
+        let request = vote_request_from_wire(&message)?;
+        let answer = match message.pre_vote {
+            true => group.raft.pre_vote(request).await,
+            false => group.raft.vote(request).await,
+        };
+        let answer = answer.map_err(|e| Status::unavailable(e.to_string()))?;
+        Ok(Response::new(vote_response_to_wire(&answer)))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<pb::SnapshotChunk>>,
+    ) -> Result<Response<pb::SnapshotResponse>, Status> {
+        let (from, first, rest) = self.open(request).await?;
+        let group = self.local.group(first.group)?;
+        let vote = vote_from_wire(first.vote)?;
+        tracing::info!(from, group = group.id, "receiving a snapshot");
+        let file = receive(group, first, rest).await?;
+        let snapshot = Snapshot { meta: file.meta.clone(), snapshot: file };
+        let answer = group.raft.install_full_snapshot(vote, snapshot).await;
+        let answer: Vote = answer.map_err(|e| Status::unavailable(e.to_string()))?.vote;
+        Ok(Response::new(pb::SnapshotResponse { vote: Some(vote_to_wire(&answer)) }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<pb::TransferLeaderRequest>,
+    ) -> Result<Response<pb::TransferLeaderResponse>, Status> {
+        let message = request.into_inner();
+        self.check(&message)?;
+        let group = self.local.group(message.group)?;
+        let request = transfer_from_wire(&message)?;
+        let answer = group.raft.handle_transfer_leader(request).await;
+        let answer = answer.map_err(|e| Status::unavailable(e.to_string()))?;
+        // Not ready for it (its log is behind): the old leader goes on.
+        answer.map_err(|e| Status::aborted(e.to_string()))?;
+        Ok(Response::new(pb::TransferLeaderResponse {}))
+    }
+
+    async fn propose(
+        &self,
+        request: Request<Streaming<pb::ProposeRequest>>,
+    ) -> Result<Response<ProposeStream>, Status> {
+        let (from, first, rest) = self.open(request).await?;
+        let group = self.local.group(first.group)?.id;
+        let proposals = stream::once(async { Ok(first) }).chain(rest).boxed();
+        self.handler.on_propose(from, group, proposals).await.map(Response::new)
+    }
+
+    async fn renew(
+        &self,
+        request: Request<pb::RenewRequest>,
+    ) -> Result<Response<pb::RenewResponse>, Status> {
+        let from = self.check(request.get_ref())?;
+        self.handler.on_renew(from, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn read_entries(
+        &self,
+        request: Request<pb::ReadEntriesRequest>,
+    ) -> Result<Response<pb::ReadEntriesResponse>, Status> {
+        let message = request.into_inner();
+        self.check(&message)?;
+        let group = self.local.group(message.group)?;
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for index in message.indexes {
+            let command = match group.read(&[index]).await {
+                Ok(mut one) => one.pop().map(|(_, command)| command).unwrap_or_default(),
+                Err(ReadError::Io(e)) => return Err(Status::internal(e.to_string())),
+                Err(ReadError::Hole { .. } | ReadError::NotACommand { .. }) => break,
+            };
+            bytes += command.len();
+            if bytes > ENTRY_BYTES_MAX && !entries.is_empty() {
+                break;
+            }
+            // Readers know entries by their index alone.
+            let entry = LogEntry { log_id: log_id(0, index), content: Content::Command(command) };
+            entries.push(entry_to_wire(&entry));
+        }
+        Ok(Response::new(pb::ReadEntriesResponse { entries }))
+    }
+
+    async fn relay(
+        &self,
+        request: Request<Streaming<pb::RelayRequest>>,
+    ) -> Result<Response<pb::RelayResponse>, Status> {
+        let (from, first, rest) = self.open(request).await?;
+        let requests = stream::once(async { Ok(first) }).chain(rest).boxed();
+        self.handler.on_relay(from, requests).await.map(Response::new)
+    }
+}
+
+/// Writes a snapshot to a file as it comes; the file is gone again if it does not become complete.
+async fn receive(
+    group: &Group,
+    first: pb::SnapshotChunk,
+    mut rest: Streaming<pb::SnapshotChunk>,
+) -> Result<SnapshotFile, Status> {
+    let disk = |e: std::io::Error| Status::internal(format!("snapshot not written: {e}"));
+    let missing = || Status::invalid_argument("meta data is missing");
+    let meta = snapshot_meta_from_wire(first.meta.clone().ok_or_else(missing)?)?;
+    let snapshots = group.snapshots.clone();
+    let mut writer = blocking(move || snapshots.begin(meta)).await.map_err(disk)?;
+    let mut chunk = first;
+    loop {
+        let last = chunk.last;
+        writer = write_chunk(writer, chunk).await?;
+        if last {
+            return blocking(move || writer.finish()).await.map_err(disk);
+        }
+        let ended = || Status::aborted("the snapshot ended early");
+        chunk = rest.message().await?.ok_or_else(ended)?;
+    }
+}
+
+async fn write_chunk(
+    mut writer: SnapshotWriter,
+    chunk: pb::SnapshotChunk,
+) -> Result<SnapshotWriter, Status> {
+    if chunk.offset != writer.state_len || chunk.checksum != xxh3_64(&chunk.data) {
+        return Err(Status::data_loss("a damaged piece of a snapshot"));
+    }
+    let written = blocking(move || {
+        writer.write(&chunk.data)?;
+        Ok(writer)
+    });
+    written.await.map_err(|e| Status::internal(format!("snapshot not written: {e}")))
+}

@@ -1,0 +1,109 @@
+//! Nodes that come back: from their disk, or by a snapshot.
+
+use bytes::Bytes;
+
+use super::{Cluster, GROUPS, until};
+use crate::raft::ReadError;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_was_stopped_keeps_everything() {
+    let mut cluster = Cluster::running(3).await;
+    for i in 0..50 {
+        cluster.propose(i % GROUPS, &format!("c{i}")).await;
+    }
+    for group in 0..GROUPS {
+        cluster.applied(group, 25).await;
+    }
+    let before = cluster.node(0).states[0].commands.lock().clone();
+    let (id, term) = {
+        let consensus = &cluster.node(0).consensus;
+        (consensus.cluster_id().to_owned(), consensus.status(0).term)
+    };
+    cluster.kill_all().await;
+    cluster.start_all().await;
+    for group in 0..GROUPS {
+        cluster.leader(group).await;
+        cluster.applied(group, 25).await;
+        cluster.assert_equal(group);
+    }
+    assert!(*cluster.node(0).states[0].commands.lock() == before);
+    assert_eq!(cluster.node(0).consensus.cluster_id(), id);
+    let status = cluster.node(0).consensus.status(0);
+    assert!(status.term > term, "a restarted leader stands for election again");
+    cluster.propose(0, "and goes on").await;
+    cluster.applied(0, 26).await;
+    cluster.kill_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_begins_at_the_newest_snapshot() {
+    let mut cluster = Cluster::running(1).await;
+    for i in 0..30 {
+        cluster.propose(0, &format!("c{i}")).await;
+    }
+    cluster.applied(0, 30).await;
+    let at = cluster.node(0).consensus.snapshot(0).await.unwrap();
+    assert_eq!(at, cluster.node(0).consensus.status(0).applied);
+    cluster.node(0).consensus.purge(0, at - 5).await.unwrap();
+    until("it is purged", || cluster.node(0).consensus.status(0).first == at - 4).await;
+    for i in 30..35 {
+        cluster.propose(0, &format!("c{i}")).await;
+    }
+    cluster.applied(0, 35).await;
+    let before = cluster.node(0).states[0].commands.lock().clone();
+    cluster.kill_all().await;
+    cluster.start_all().await;
+    cluster.leader(0).await;
+    cluster.applied(0, 35).await;
+    let node = cluster.node(0);
+    assert!(*node.states[0].commands.lock() == before);
+    assert_eq!(*node.states[0].restored.lock(), 1);
+    assert_eq!(node.consensus.status(0).first, at - 4, "the hole is remembered");
+    assert!(node.consensus.read(0, &[at - 4]).await.is_ok());
+    let hole = node.consensus.read(0, &[at - 5]).await.unwrap_err();
+    assert!(matches!(hole, ReadError::Hole { first } if first == at - 4));
+    cluster.kill_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_behind_a_purged_log_gets_a_snapshot_and_asks_others_for_what_it_misses() {
+    let mut cluster = Cluster::running(3).await;
+    cluster.propose(0, "first").await;
+    cluster.applied(0, 1).await;
+    let leader = cluster.leader(0).await;
+    let behind = (leader + 1) % 3;
+    cluster.kill(behind).await;
+    let large = "x".repeat(20_000);
+    for i in 0..100 {
+        cluster.propose(0, &format!("{i}{large}")).await;
+    }
+    cluster.applied(0, 101).await;
+    let leader = cluster.leader(0).await;
+    let consensus = cluster.node(leader).consensus.clone();
+    let at = consensus.snapshot(0).await.unwrap();
+    consensus.purge(0, u64::MAX).await.unwrap();
+    until("it is purged", || consensus.status(0).first == at + 1).await;
+
+    cluster.start_one(behind).await.unwrap();
+    cluster.applied(0, 101).await;
+    cluster.assert_equal(0);
+    let node = cluster.node(behind);
+    assert_eq!(*node.states[0].restored.lock(), 1);
+    assert_eq!(node.consensus.status(0).first, at + 1);
+    let wanted: Vec<(u64, Bytes)> = node.states[0].commands.lock()[40..60].to_vec();
+    let indexes: Vec<u64> = wanted.iter().map(|(index, _)| *index).collect();
+    let hole = node.consensus.read(0, &indexes).await.unwrap_err();
+    assert!(matches!(hole, ReadError::Hole { first } if first == at + 1));
+    // The third node has not purged.
+    let read = node.consensus.read_remote(0, &indexes).await.unwrap();
+    assert!(read == wanted);
+    cluster.propose(0, "last").await;
+    cluster.applied(0, 102).await;
+    cluster.assert_equal(0);
+
+    cluster.kill(behind).await;
+    cluster.start_one(behind).await.unwrap();
+    cluster.applied(0, 102).await;
+    cluster.assert_equal(0);
+    cluster.kill_all().await;
+}

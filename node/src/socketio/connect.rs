@@ -1,0 +1,245 @@
+//! A CONNECT packet on its way to a live socket: admission, then a resume, then a fresh connect. What
+//! passes by itself is waited for, then the transport is closed; never a CONNECT_ERROR, which a stock
+//! client does not come back from. (DESIGN, section 6.)
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use roomcast_proto::command::{self, Connect, Resume, op::Kind, resume};
+use roomcast_proto::offset::Offset;
+use roomcast_proto::socketio::encode;
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::dispatch::Slot;
+use super::handler::{Admission, ConnectRequest, Rejection, SharedHandler};
+use super::socket::Socket;
+use crate::adapter::{Adapter, Attach, Attached, Completion, Failure, Group, LocalSocket};
+use crate::engine::{CloseReason, Frames, Handshake, SessionHandle};
+use crate::ids::{Pid, SocketId};
+use crate::limits;
+use crate::metrics;
+use crate::state::ResumeRefusal;
+
+/// Pause before a connect that found no leader is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// One CONNECT packet.
+pub(crate) struct Connecting {
+    pub(crate) adapter: Arc<Adapter>,
+    pub(crate) session: SessionHandle,
+    pub(crate) handshake: Arc<Handshake>,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) handler: SharedHandler,
+    pub(crate) slot: Arc<Slot>,
+}
+
+/// What a client brings of an earlier session.
+struct Earlier {
+    /// None: the text cannot be one of our pids.
+    pid: Option<Pid>,
+    offset: Option<resume::Offset>,
+}
+
+/// A socket in place, its group, and whether it continues an earlier session.
+type InPlace = (Arc<LocalSocket>, Arc<Group>, bool);
+
+/// Who connects, and how.
+struct Applicant {
+    identity: Option<String>,
+    data: Bytes,
+    recoverable: bool,
+}
+
+impl Connecting {
+    /// Runs until the socket is in place and its queue drained, or the connect has failed.
+    pub(crate) async fn run(self, auth: Option<Bytes>) {
+        let (auth, earlier, wants_recovery) = self.read_auth(auth);
+        let request = ConnectRequest {
+            namespace: &self.namespace,
+            auth: &auth,
+            handshake: &self.handshake,
+        };
+        let admission = match self.handler.admit(&request).await {
+            Ok(admission) => admission,
+            Err(rejection) => return self.reject(&rejection),
+        };
+        let applicant = applicant(admission, wants_recovery);
+        let deadline = Instant::now() + limits::OPERATION_DEADLINE;
+        let attached = tokio::select! {
+            biased;
+            _ = self.session.closed() => return,
+            attached = self.attach(&applicant, earlier, deadline) => attached,
+        };
+        match attached {
+            Ok((local, group, recovered)) => {
+                self.session.mark_joined();
+                let adapter = Arc::clone(&self.adapter);
+                let socket = Socket { local, group, adapter, recovered };
+                self.slot.attached(socket).await;
+            }
+            Err(Failure::Overloaded) => self.session.close(CloseReason::Overloaded),
+            Err(_) => self.session.close(CloseReason::NoQuorum),
+        }
+    }
+
+    async fn attach(
+        &self,
+        applicant: &Applicant,
+        earlier: Option<Earlier>,
+        deadline: Instant,
+    ) -> Result<InPlace, Failure> {
+        let mut refused = None;
+        if let Some(earlier) = earlier.filter(|_| applicant.recoverable) {
+            match self.resume(applicant, &earlier, deadline).await? {
+                Ok(attached) => {
+                    metrics::resumes("recovered").increment(1);
+                    return Ok(attached);
+                }
+                Err(reason) => {
+                    metrics::resumes(reason.word()).increment(1);
+                    refused = Some(reason);
+                }
+            }
+        }
+        self.connect(applicant, refused, deadline).await
+    }
+
+    async fn resume(
+        &self,
+        applicant: &Applicant,
+        earlier: &Earlier,
+        deadline: Instant,
+    ) -> Result<Result<InPlace, ResumeRefusal>, Failure> {
+        let Some(pid) = earlier.pid else { return Ok(Err(ResumeRefusal::Unknown)) };
+        let resume = Resume {
+            pid: pid.0.to_vec().into(),
+            namespace: self.namespace.to_string(),
+            identity: applicant.identity.clone(),
+            offset: earlier.offset,
+        };
+        let kind = Kind::Resume(resume);
+        match self.until(deadline, &kind, |reply| self.attach_of(applicant, pid, None, None, reply)).await {
+            (Attached::Socket { socket, recovered }, group) => Ok(Ok((socket, group, recovered))),
+            (Attached::NotRecovered(reason), _) => Ok(Err(reason)),
+            (Attached::Refused(_), _) => Ok(Err(ResumeRefusal::Invalid)),
+            (Attached::Failed(failure), _) => Err(failure),
+        }
+    }
+
+    async fn connect(
+        &self,
+        applicant: &Applicant,
+        refused: Option<ResumeRefusal>,
+        deadline: Instant,
+    ) -> Result<InPlace, Failure> {
+        let entropy = self.adapter.entropy();
+        let (id, pid) = (entropy.socket_id(), entropy.pid());
+        let connect = Connect {
+            id: id.0.to_vec().into(),
+            pid: pid.0.to_vec().into(),
+            namespace: self.namespace.to_string(),
+            identity: applicant.identity.clone(),
+            data: applicant.data.clone(),
+            recoverable: applicant.recoverable,
+            rooms: Vec::new(),
+        };
+        let kind = Kind::Connect(connect);
+        let attach = |reply| self.attach_of(applicant, pid, Some(id), refused, reply);
+        match self.until(deadline, &kind, attach).await {
+            (Attached::Socket { socket, recovered }, group) => Ok((socket, group, recovered)),
+            (Attached::Failed(failure), _) => Err(failure),
+            (Attached::NotRecovered(_) | Attached::Refused(_), _) => Err(Failure::Unavailable),
+        }
+    }
+
+    /// Submits until it is accepted or the deadline has passed: no leader passes by itself.
+    async fn until(
+        &self,
+        deadline: Instant,
+        kind: &Kind,
+        attach: impl Fn(oneshot::Sender<Attached>) -> Attach,
+    ) -> (Attached, Arc<Group>) {
+        loop {
+            let group = Arc::clone(self.adapter.group_of(&self.namespace));
+            let (reply, attached) = oneshot::channel();
+            group.submit(kind.clone(), Completion::Attach(Box::new(attach(reply))));
+            let attached = match tokio::time::timeout_at(deadline, attached).await {
+                Ok(Ok(attached)) => attached,
+                Ok(Err(_)) | Err(_) => Attached::Failed(Failure::UnknownOutcome),
+            };
+            let retry = matches!(attached, Attached::Failed(Failure::Unavailable))
+                && Instant::now() + RETRY_PAUSE < deadline;
+            if !retry {
+                return (attached, group);
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    fn attach_of(
+        &self,
+        applicant: &Applicant,
+        pid: Pid,
+        id: Option<SocketId>,
+        resume_refused: Option<ResumeRefusal>,
+        reply: oneshot::Sender<Attached>,
+    ) -> Attach {
+        Attach {
+            session: self.session.clone(),
+            namespace: Arc::clone(&self.namespace),
+            identity: applicant.identity.as_deref().map(Arc::from),
+            recoverable: applicant.recoverable,
+            pid,
+            id,
+            resume_refused,
+            reply,
+        }
+    }
+
+    /// Takes `pid`, `offset` and `recovery` out of the client's auth.
+    fn read_auth(&self, auth: Option<Bytes>) -> (Value, Option<Earlier>, bool) {
+        let parsed = auth.and_then(|auth| serde_json::from_slice::<Map<String, Value>>(&auth).ok());
+        let mut auth = parsed.unwrap_or_default();
+        let offset = match auth.remove("offset") {
+            None | Some(Value::Null) => None,
+            Some(value) => Some(read_offset(&value)),
+        };
+        let earlier = match auth.remove("pid") {
+            None | Some(Value::Null) => None,
+            Some(pid) => Some(Earlier { pid: pid.as_str().and_then(Pid::parse), offset }),
+        };
+        let declined = auth.get("recovery") == Some(&Value::Bool(false))
+            || self.handshake.query("recovery") == Some("0");
+        (Value::Object(auth), earlier, !declined)
+    }
+
+    fn reject(&self, rejection: &Rejection) {
+        let data = rejection.data.as_ref().map(ToString::to_string);
+        let data = data.as_ref().map(String::as_bytes);
+        let text = encode::connect_error(&self.namespace, &rejection.message, data);
+        self.slot.fail();
+        if self.session.try_push(&Frames::text(text)).is_err() {
+            tracing::debug!("a refused client was gone before it was told");
+        }
+    }
+}
+
+fn read_offset(value: &Value) -> resume::Offset {
+    let known = value.as_str().and_then(|text| text.parse::<Offset>().ok());
+    match known {
+        Some(offset) => resume::Offset::Known(command::Offset {
+            epoch: offset.epoch,
+            index: offset.index,
+            op: offset.op,
+        }),
+        None => resume::Offset::Unreadable(true),
+    }
+}
+
+fn applicant(admission: Admission, recoverable: bool) -> Applicant {
+    let data = admission.data.map_or_else(Bytes::new, |data| data.to_string().into());
+    Applicant { identity: admission.identity, data, recoverable }
+}

@@ -1,0 +1,149 @@
+//! One socket's incoming events, in order: at once while its handler keeps up, else from a queue by a
+//! task of its own. What arrives before the socket is in place waits in the same queue, so an event sent
+//! in the same breath as CONNECT is never lost.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::ack::Ack;
+use super::handler::{Event, SharedHandler};
+use super::socket::Socket;
+use crate::limits;
+
+/// Something that happened to a socket, for its handlers.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    Event { event: Event, ack: Option<u64> },
+    Disconnected { reason: &'static str },
+}
+
+/// A socket's place on its connection, from its CONNECT packet on.
+pub(crate) struct Slot {
+    handler: SharedHandler,
+    inner: Mutex<Inner>,
+    /// The queue has room again.
+    room: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    queue: VecDeque<Incoming>,
+    /// A task is at work, or the socket is not in place yet.
+    busy: bool,
+    socket: Option<Socket>,
+    /// The connect was refused: what still comes for it is dropped.
+    failed: bool,
+}
+
+impl Slot {
+    /// A slot whose socket is on its way: the caller runs [`Slot::attached`] or drops it.
+    pub(crate) fn connecting(handler: SharedHandler) -> Arc<Self> {
+        let inner = Inner { queue: VecDeque::new(), busy: true, socket: None, failed: false };
+        Arc::new(Self { handler, inner: Mutex::new(inner), room: Notify::new() })
+    }
+
+    /// The connect was refused; the client may ask again on the same connection.
+    pub(crate) fn fail(&self) {
+        let mut inner = self.inner.lock();
+        inner.failed = true;
+        inner.queue.clear();
+        self.room.notify_one();
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.inner.lock().failed
+    }
+
+    /// The socket, once it is in place.
+    pub(crate) fn socket(&self) -> Option<Socket> {
+        self.inner.lock().socket.clone()
+    }
+
+    /// The socket is in place: its connection handler runs, then what waited.
+    pub(crate) async fn attached(self: Arc<Self>, socket: Socket) {
+        self.inner.lock().socket = Some(socket.clone());
+        self.handler.on_connect(&socket).await;
+        self.drain(socket).await;
+    }
+
+    /// Takes an event, in order. Waits while the queue is full: that stops reading from the client.
+    pub(crate) async fn take(self: &Arc<Self>, incoming: Incoming) {
+        let socket = loop {
+            let room = self.room.notified();
+            {
+                let mut inner = self.inner.lock();
+                if inner.failed {
+                    return;
+                }
+                if let (false, Some(socket)) = (inner.busy, inner.socket.clone()) {
+                    inner.busy = true;
+                    break socket;
+                }
+                if inner.queue.len() < limits::SOCKET_EVENTS_QUEUED_MAX {
+                    inner.queue.push_back(incoming);
+                    return;
+                }
+            }
+            room.await;
+        };
+        let handler = Arc::clone(&self.handler);
+        let running = socket.clone();
+        let mut work: BoxFuture<'static, ()> =
+            Box::pin(async move { handle(&handler, &running, incoming).await });
+        if futures_util::poll!(&mut work).is_ready() {
+            if !self.finish() {
+                return;
+            }
+            tokio::spawn(Arc::clone(self).drain(socket));
+        } else {
+            let slot = Arc::clone(self);
+            tokio::spawn(async move {
+                work.await;
+                slot.drain(socket).await;
+            });
+        }
+    }
+
+    /// Takes the end of the socket; never waits, for nothing comes after it.
+    pub(crate) fn take_last(self: &Arc<Self>, incoming: Incoming) {
+        let mut inner = self.inner.lock();
+        inner.queue.push_back(incoming);
+        if let (false, Some(socket)) = (inner.busy, inner.socket.clone()) {
+            inner.busy = true;
+            tokio::spawn(Arc::clone(self).drain(socket));
+        }
+    }
+
+    async fn drain(self: Arc<Self>, socket: Socket) {
+        loop {
+            let next = self.inner.lock().queue.pop_front();
+            self.room.notify_one();
+            match next {
+                Some(incoming) => handle(&self.handler, &socket, incoming).await,
+                None if self.finish() => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Nothing is left to do, unless something arrived meanwhile (true).
+    fn finish(&self) -> bool {
+        let mut inner = self.inner.lock();
+        inner.busy = !inner.queue.is_empty();
+        inner.busy
+    }
+}
+
+async fn handle(handler: &SharedHandler, socket: &Socket, incoming: Incoming) {
+    match incoming {
+        Incoming::Event { event, ack } => {
+            let ack = ack.map(|id| Ack::new(Arc::clone(&socket.local), id));
+            handler.on_event(socket, event, ack).await;
+        }
+        Incoming::Disconnected { reason } => handler.on_disconnect(socket, reason).await,
+    }
+}

@@ -1,0 +1,74 @@
+//! What an application implements for a namespace.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::ack::Ack;
+use super::socket::Socket;
+use crate::engine::Handshake;
+
+/// One namespace's handlers. Those of one socket run in order; a slow one delays only its own socket.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Decides about a connect, and says who it is. It runs before connects and resumes alike: a resume
+    /// must yield the session's identity.
+    ///
+    /// # Errors
+    /// A [`Rejection`] is sent to the client as CONNECT_ERROR, which a stock client does not retry.
+    async fn admit(&self, request: &ConnectRequest<'_>) -> Result<Admission, Rejection>;
+
+    /// The socket is live. `socket.recovered()` tells a resume from a new one.
+    async fn on_connect(&self, socket: &Socket);
+
+    /// An event of the client; `ack` when it asked for an answer.
+    async fn on_event(&self, socket: &Socket, event: Event, ack: Option<Ack>);
+
+    /// The socket's transport is gone or the socket was disconnected; `reason` in Socket.IO's words.
+    async fn on_disconnect(&self, socket: &Socket, reason: &str);
+}
+
+/// A client that wants to connect to a namespace.
+#[derive(Debug)]
+pub struct ConnectRequest<'a> {
+    /// Namespace, with its leading slash.
+    pub namespace: &'a str,
+    /// The client's `auth`, `pid` and `offset` taken out.
+    pub auth: &'a Value,
+    /// The Engine.IO handshake.
+    pub handshake: &'a Handshake,
+}
+
+/// Who a client is, as the application says.
+#[derive(Debug, Clone, Default)]
+pub struct Admission {
+    /// Its identity, when it has one.
+    pub identity: Option<String>,
+    /// JSON that member lists show.
+    pub data: Option<Value>,
+}
+
+/// A refused connect.
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    /// For the client's `connect_error`.
+    pub message: String,
+    /// Its `data`, if any.
+    pub data: Option<Value>,
+}
+
+/// An event a client sent.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its name.
+    pub name: String,
+    /// The arguments after the name, each as the client's own JSON text.
+    pub args: Vec<Bytes>,
+    /// Binary attachments, in the order of their placeholders.
+    pub attachments: Vec<Bytes>,
+}
+
+/// The handlers of a namespace, shared by its sockets.
+pub(crate) type SharedHandler = Arc<dyn Handler>;

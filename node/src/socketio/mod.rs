@@ -1,0 +1,23 @@
+//! Socket.IO v5 over Engine.IO sessions, and the interface that applications are written on.
+//! In reading order: what an application implements, what it is given, and how packets get to it.
+
+mod ack;
+mod broadcast;
+mod client;
+mod connect;
+mod dispatch;
+mod handler;
+mod namespaces;
+mod operation;
+mod query;
+mod socket;
+
+pub use ack::Ack;
+pub use broadcast::{Broadcast, Target};
+pub use client::{Clients, Door};
+pub use handler::{Admission, ConnectRequest, Event, Handler, Rejection};
+pub use namespaces::Namespaces;
+pub use operation::{Operation, OperationError};
+pub(crate) use operation::Place;
+pub use query::{HistoryFrom, HistoryPage};
+pub use socket::Socket;

@@ -1,0 +1,111 @@
+//! What handlers may read: members and history, from this node's replica at a stated position.
+
+use roomcast_proto::offset::Offset;
+
+use super::operation::OperationError;
+use super::socket::Socket;
+use crate::adapter::offset;
+use crate::ids::{Position, SocketId};
+use crate::limits;
+use crate::state::{self, Event, MembersPage, MembersQuery};
+
+/// Where a page of history starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryFrom {
+    /// The oldest event that is kept.
+    Oldest,
+    /// The first event after an offset.
+    After(Offset),
+    /// So many events before the end.
+    Last(usize),
+}
+
+/// A page of a room's history, oldest event first.
+#[derive(Debug, Clone)]
+pub struct HistoryPage {
+    /// Events and their offsets.
+    pub events: Vec<(String, Event)>,
+    /// False if and only if an event of this room after the start has been dropped.
+    pub complete: bool,
+    /// The limit cut the page.
+    pub more: bool,
+    /// Where the next page or a live view starts.
+    pub offset: String,
+}
+
+impl Socket {
+    /// Whether a room is some socket's own.
+    #[must_use]
+    pub fn is_socket_room(&self, room: &str) -> bool {
+        let id = SocketId::parse(room);
+        id.is_some_and(|id| self.group.view().session_by_id(&id).is_some())
+    }
+
+    /// The members of a room, `limit` of them after `after`; with `away`, those in their resume window
+    /// as well. Also the offset at which this was read.
+    #[must_use]
+    pub fn members(
+        &self,
+        room: &str,
+        after: Option<SocketId>,
+        limit: usize,
+        away: bool,
+    ) -> (MembersPage, Offset) {
+        let view = self.group.view();
+        let page = view.members(&MembersQuery {
+            namespace: self.namespace(),
+            room: Some(room),
+            after,
+            limit,
+            include_away: away,
+        });
+        (page, offset(self.group.epoch(), view.position()))
+    }
+
+    /// A page of a room's history: at most `limit` events, and at most
+    /// [`limits::HISTORY_PAGE_BYTES_MAX`] of them beyond the first.
+    ///
+    /// # Errors
+    /// `Unavailable` when neither this node nor a peer can read the events.
+    pub async fn history(
+        &self,
+        room: &str,
+        from: HistoryFrom,
+        limit: usize,
+    ) -> Result<HistoryPage, OperationError> {
+        let epoch = self.group.epoch();
+        let from = match from {
+            HistoryFrom::Oldest => state::HistoryFrom::Oldest,
+            HistoryFrom::Last(count) => state::HistoryFrom::Last(count),
+            // An offset of another log says nothing about this one: everything is later.
+            HistoryFrom::After(after) if after.epoch != epoch => state::HistoryFrom::Oldest,
+            HistoryFrom::After(after) => {
+                state::HistoryFrom::After(Position::new(after.index, after.op))
+            }
+        };
+        let page = self.group.view().room_events(self.namespace(), room, from, limit);
+        let mut events = Vec::with_capacity(page.positions.len());
+        let mut bytes = 0;
+        let mut cut = None;
+        'read: for chunk in page.positions.chunks(limits::HISTORY_READ_EVENTS) {
+            let read = self.group.history.events(chunk).await.map_err(|error| {
+                tracing::warn!(group = self.group.id, %error, "a history page cannot be read");
+                OperationError::Unavailable
+            })?;
+            for event in read {
+                bytes += event.event.len() + event.attachments.iter().map(|a| a.len()).sum::<usize>();
+                if bytes > limits::HISTORY_PAGE_BYTES_MAX && !events.is_empty() {
+                    cut = events.last().map(|(_, event): &(String, Event)| event.position);
+                    break 'read;
+                }
+                events.push((offset(epoch, event.position).to_string(), event));
+            }
+        }
+        Ok(HistoryPage {
+            events,
+            complete: page.complete,
+            more: page.more || cut.is_some(),
+            offset: offset(epoch, cut.unwrap_or(page.through)).to_string(),
+        })
+    }
+}

@@ -1,0 +1,167 @@
+//! How producers come and go, and how sessions go away and end.
+
+use std::sync::Arc;
+
+use roomcast_proto::command;
+
+use super::effect::Effect;
+use super::group::{GroupState, Moment};
+use super::producer::Producer;
+use super::session::Presence;
+use super::timers::TimerKey;
+use crate::ids::{Incarnation, NodeId, Position, SocketId};
+
+/// Pids whose resume window ran out, remembered to tell `expired` from `unknown`.
+const EXPIRED_MAX: usize = 10_000;
+/// Incarnations that ended, remembered so that a late `Register` cannot revive one (its old batches
+/// would then count as new).
+const RETIRED_MAX: usize = 1024;
+
+impl GroupState {
+    pub(super) fn register(
+        &mut self,
+        moment: Moment,
+        register: command::Register,
+        effects: &mut Vec<Effect>,
+    ) {
+        let command::Register {
+            node_id: node,
+            incarnation,
+        } = register;
+        if self.retired.contains(&incarnation) {
+            return;
+        }
+        if !self.producers.contains_key(&incarnation) {
+            let older: Vec<Incarnation> = self
+                .producers
+                .values()
+                .filter(|producer| producer.node == node)
+                .map(|producer| producer.incarnation)
+                .collect();
+            for older in older {
+                self.detach(moment, older, effects);
+            }
+            self.producers
+                .insert(incarnation, Producer::new(node, incarnation));
+        }
+        effects.push(Effect::Registered { node, incarnation });
+    }
+
+    pub(super) fn detach(
+        &mut self,
+        moment: Moment,
+        incarnation: Incarnation,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(producer) = self.producers.remove(&incarnation) else {
+            return;
+        };
+        self.retired.push_back(incarnation);
+        if self.retired.len() > RETIRED_MAX {
+            self.retired.pop_front();
+        }
+        for socket in &producer.sessions {
+            self.lose_transport(moment, socket, effects);
+        }
+        let node: NodeId = producer.node;
+        effects.push(Effect::Detached {
+            position: moment.position,
+            node,
+            incarnation,
+        });
+    }
+
+    pub(super) fn expire(
+        &mut self,
+        position: Position,
+        socket: &SocketId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let pid = self.sessions.get(socket).and_then(|session| session.pid);
+        self.end_session(position, socket, true, effects);
+        if let Some(pid) = pid
+            && self.expired_set.insert(pid).is_none()
+        {
+            self.expired.push_back(pid);
+            if self.expired.len() > EXPIRED_MAX
+                && let Some(oldest) = self.expired.pop_front()
+            {
+                self.expired_set.remove(&oldest);
+            }
+        }
+    }
+
+    /// A session's transport is gone: it goes away, or ends when it is not recoverable. True when it
+    /// went away. The caller takes care of the owner's index if the owner goes on.
+    pub(super) fn lose_transport(
+        &mut self,
+        moment: Moment,
+        socket: &SocketId,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(socket) else {
+            return false;
+        };
+        if !session.recoverable {
+            self.end_session(moment.position, socket, false, effects);
+            return false;
+        }
+        let expires_us = self
+            .log_time_us
+            .saturating_add(self.settings.resume_window_us());
+        let session = Arc::make_mut(session);
+        session.presence = Presence::Away { expires_us };
+        session.since_ms = moment.wall_ms;
+        let owner = session.owner;
+        self.timers.arm(expires_us, TimerKey::Session(*socket));
+        if let Some(producer) = self.producers.get_mut(&owner) {
+            producer.sessions.remove(socket);
+        }
+        true
+    }
+
+    /// Removes a session with everything that refers to it.
+    pub(super) fn end_session(
+        &mut self,
+        position: Position,
+        socket: &SocketId,
+        expired: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(session) = self.sessions.remove(socket) else {
+            return;
+        };
+        if let Some(pid) = session.pid {
+            self.pids.remove(&pid);
+        }
+        if let Presence::Away { expires_us } = session.presence {
+            self.timers.cancel(expires_us, TimerKey::Session(*socket));
+        }
+        if let Some(producer) = self.producers.get_mut(&session.owner) {
+            producer.sessions.remove(socket);
+        }
+        let name = Arc::clone(&session.namespace);
+        let rooms: Vec<Arc<str>> = session.rooms().cloned().collect();
+        self.change_namespace(&name, |namespace| {
+            namespace.sessions.remove(socket);
+            for room in &rooms {
+                namespace.remove_member(room, socket);
+            }
+        });
+        let (socket, owner) = (*socket, session.owner);
+        effects.push(Effect::Left {
+            position,
+            socket,
+            owner,
+            namespace: name.clone(),
+            rooms,
+        });
+        effects.push(Effect::Ended {
+            position,
+            socket,
+            owner,
+            namespace: name,
+            expired,
+        });
+    }
+}

@@ -1,0 +1,182 @@
+//! One namespace: its sessions, rooms, replayable events and keys, and its retention (one floor:
+//! everything at or below it is dropped).
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet, Vector};
+
+use super::forgotten::Forgotten;
+use super::keys::Keys;
+use super::room::{Room, Track};
+use super::settings::Settings;
+use crate::ids::{Position, SocketId};
+
+/// What the state keeps of a replayable event; the payload stays in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EventMeta {
+    /// Where it stands in the log.
+    pub(super) position: Position,
+    /// Log time, in microseconds.
+    pub(super) at_us: u64,
+    /// Payload with attachments.
+    pub(super) bytes: u32,
+    /// Target rooms, each once; empty for the whole namespace.
+    pub(super) rooms: Arc<[Arc<str>]>,
+}
+
+/// One namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Namespace {
+    /// With its leading slash.
+    pub(super) name: Arc<str>,
+    /// All its sessions, away ones too.
+    pub(super) sessions: OrdSet<SocketId>,
+    /// Rooms that have a member or a replayable event.
+    pub(super) rooms: OrdMap<Arc<str>, Room>,
+    /// Events for the whole namespace: a room that every session is in from its connect.
+    pub(super) everyone: Track,
+    /// Replayable events, oldest first.
+    pub(super) events: Vector<EventMeta>,
+    /// Sum of their bytes.
+    pub(super) bytes: u64,
+    /// The last dropped event.
+    pub(super) floor: Position,
+    /// Last dropped positions of deleted rooms.
+    pub(super) forgotten: Forgotten,
+    /// Idempotency keys.
+    pub(super) keys: Keys,
+    /// The armed retention timer, in microseconds of log time.
+    pub(super) retention_due_us: Option<u64>,
+    /// The armed timer of the oldest key, in microseconds of log time.
+    pub(super) keys_due_us: Option<u64>,
+}
+
+impl Namespace {
+    /// Empty; events up to `floor` may have existed in an earlier life of this namespace.
+    pub(super) fn new(name: Arc<str>, floor: Position) -> Self {
+        Self {
+            name,
+            sessions: OrdSet::new(),
+            rooms: OrdMap::new(),
+            everyone: Track::starting_at(floor),
+            events: Vector::new(),
+            bytes: 0,
+            floor,
+            forgotten: Forgotten::starting_at(floor),
+            keys: Keys::default(),
+            retention_due_us: None,
+            keys_due_us: None,
+        }
+    }
+
+    /// True when nothing but its floor would be lost with it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.events.is_empty() && self.keys.len() == 0
+    }
+
+    /// The first replayable event.
+    pub(super) fn oldest(&self) -> Option<Position> {
+        self.events.front().map(|event| event.position)
+    }
+
+    /// The last replayable event.
+    pub(super) fn newest(&self) -> Option<Position> {
+        self.events.back().map(|event| event.position)
+    }
+
+    /// The last dropped event of a room, exact or later.
+    pub(super) fn last_dropped(&self, room: &str) -> Position {
+        match self.rooms.get(room) {
+            Some(room) => room.track.last_dropped,
+            None => self.forgotten.last_dropped(room),
+        }
+    }
+
+    /// The shared copy of a room's name, made if need be.
+    pub(super) fn intern(&self, room: &str) -> Arc<str> {
+        match self.rooms.get_key_value(room) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::from(room),
+        }
+    }
+
+    /// The room, made if need be.
+    pub(super) fn room_mut(&mut self, name: &Arc<str>) -> &mut Room {
+        let forgotten = &mut self.forgotten;
+        self.rooms.entry(Arc::clone(name)).or_insert_with(|| Room {
+            members: OrdSet::new(),
+            track: Track::starting_at(forgotten.take(name)),
+        })
+    }
+
+    /// Takes a member out; returns the room's last event ever.
+    pub(super) fn remove_member(&mut self, name: &Arc<str>, socket: &SocketId) -> Position {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return Position::ZERO;
+        };
+        room.members.remove(socket);
+        let last_event = room.track.last_event();
+        self.tidy_room(name);
+        last_event
+    }
+
+    /// Adds a replayable event and drops what is now beyond the limits.
+    pub(super) fn record(&mut self, event: EventMeta, settings: &Settings) {
+        if event.rooms.is_empty() {
+            self.everyone.push(event.position);
+        }
+        for name in event.rooms.iter() {
+            self.room_mut(name).track.push(event.position);
+        }
+        self.bytes += u64::from(event.bytes);
+        self.events.push_back(event);
+        self.enforce_size(settings);
+    }
+
+    /// Drops the oldest events while there are too many, by count or bytes.
+    pub(super) fn enforce_size(&mut self, settings: &Settings) {
+        while self.bytes > settings.retention_bytes
+            || self.events.len() as u64 > settings.retention_count
+        {
+            self.drop_oldest();
+        }
+    }
+
+    /// Drops the events that were published at or before `at_us`.
+    pub(super) fn drop_until(&mut self, at_us: u64) {
+        while self
+            .events
+            .front()
+            .is_some_and(|event| event.at_us <= at_us)
+        {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(event) = self.events.pop_front() else {
+            return;
+        };
+        self.bytes -= u64::from(event.bytes);
+        self.floor = event.position;
+        if event.rooms.is_empty() {
+            self.everyone.drop_front(event.position);
+        }
+        for name in event.rooms.iter() {
+            if let Some(room) = self.rooms.get_mut(name) {
+                room.track.drop_front(event.position);
+            }
+            self.tidy_room(name);
+        }
+    }
+
+    /// Deletes a room without members and events. No verdict needs it: an open interval has a member;
+    /// a closed one asks the room only while its last event inside is replayable.
+    fn tidy_room(&mut self, name: &Arc<str>) {
+        if self.rooms.get(name).is_some_and(Room::is_empty)
+            && let Some((name, room)) = self.rooms.remove_with_key(name)
+        {
+            self.forgotten.remember(name, room.track.last_dropped);
+        }
+    }
+}

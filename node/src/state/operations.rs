@@ -1,0 +1,376 @@
+//! The operations of a batch, except publish and resume. Each is applied whole or refused whole.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use roomcast_proto::command;
+use roomcast_proto::command::op::Kind;
+
+use super::effect::{Effect, OpResult, Refusal};
+use super::group::{GroupState, Moment};
+use super::producer::{AppliedBatch, Turn};
+use super::session::{Presence, Session};
+use crate::ids::{Incarnation, Pid, Position, SocketId};
+
+impl GroupState {
+    pub(super) fn apply_batch(
+        &mut self,
+        moment: Moment,
+        batch: command::Batch,
+        effects: &mut Vec<Effect>,
+    ) {
+        let command::Batch {
+            incarnation,
+            sequence,
+            ops,
+        } = batch;
+        let Some(producer) = self.producers.get(&incarnation) else {
+            effects.push(Effect::UnknownProducer {
+                incarnation,
+                sequence,
+            });
+            return;
+        };
+        match producer.turn(sequence) {
+            Turn::Next => {}
+            Turn::Old => return,
+            Turn::Gap { expected } => {
+                effects.push(Effect::Gap {
+                    incarnation,
+                    sequence,
+                    expected,
+                });
+                return;
+            }
+            Turn::Repeat(applied) => {
+                for (op, result) in (0..).zip(&applied.results) {
+                    let position = Position::new(applied.index, op);
+                    let result = result.clone();
+                    effects.push(Effect::Op {
+                        incarnation,
+                        sequence,
+                        op,
+                        position,
+                        result,
+                    });
+                }
+                return;
+            }
+        }
+        let index = moment.position.index;
+        let mut results = Vec::with_capacity(ops.len());
+        for (op, operation) in (0..).zip(ops) {
+            let position = Position::new(index, op);
+            let moment = Moment {
+                position,
+                incarnation,
+                ..moment
+            };
+            let result = self.apply_operation(moment, operation, effects);
+            results.push(result.clone());
+            effects.push(Effect::Op {
+                incarnation,
+                sequence,
+                op,
+                position,
+                result,
+            });
+        }
+        if let Some(producer) = self.producers.get_mut(&incarnation) {
+            producer.applied(AppliedBatch {
+                sequence,
+                index,
+                results,
+            });
+        }
+    }
+
+    fn apply_operation(
+        &mut self,
+        moment: Moment,
+        operation: command::Op,
+        effects: &mut Vec<Effect>,
+    ) -> OpResult {
+        let result = match operation.kind.expect("checked when the batch was decoded") {
+            Kind::Connect(connect) => self.connect(moment, connect, effects),
+            Kind::Resume(resume) => Ok(self.resume(moment, resume, effects)),
+            Kind::Join(join) => self.join(moment, join, effects),
+            Kind::Leave(leave) => self.leave(moment, leave, effects),
+            Kind::Publish(publish) => self.publish(moment, publish, effects),
+            Kind::Away(away) => self.away(moment, away, effects),
+            Kind::Disconnect(disconnect) => self.disconnect(moment, disconnect, effects),
+            Kind::Acknowledge(acknowledge) => self.acknowledge(moment, acknowledge),
+        };
+        result.unwrap_or_else(OpResult::Refused)
+    }
+
+    /// The session that an operation is for, if the operation's generation and producer own it now.
+    pub(super) fn owned(
+        &self,
+        moment: Moment,
+        socket: Option<&command::SocketRef>,
+    ) -> Result<&Arc<Session>, Refusal> {
+        let socket = socket.ok_or(Refusal::Invalid)?;
+        let id = SocketId(bytes16(&socket.id)?);
+        let session = self.sessions.get(&id).ok_or(Refusal::Stale)?;
+        let owned = session.generation == socket.generation
+            && session.owner == moment.incarnation
+            && session.is_connected();
+        if owned {
+            Ok(session)
+        } else {
+            Err(Refusal::Stale)
+        }
+    }
+
+    fn connect(
+        &mut self,
+        moment: Moment,
+        connect: command::Connect,
+        effects: &mut Vec<Effect>,
+    ) -> Result<OpResult, Refusal> {
+        let id = SocketId(bytes16(&connect.id)?);
+        let pid = if connect.pid.is_empty() && !connect.recoverable {
+            None
+        } else {
+            Some(Pid(bytes16(&connect.pid)?))
+        };
+        let taken =
+            self.sessions.contains_key(&id) || pid.is_some_and(|pid| self.pids.contains_key(&pid));
+        if taken || !connect.namespace.starts_with('/') {
+            return Err(Refusal::Invalid);
+        }
+        self.check_names(&connect.rooms)?;
+        let own_room = id.to_string();
+        let rooms = distinct(&connect.rooms, |room| room != own_room);
+        self.check_room_count(rooms.len())?;
+
+        let namespace = self.namespace_mut(&connect.namespace);
+        let name = Arc::clone(&namespace.name);
+        namespace.sessions.insert(id);
+        let names = std::iter::once(own_room.as_str()).chain(rooms);
+        let rooms: Vec<Arc<str>> = names.map(|room| namespace.intern(room)).collect();
+        for room in &rooms {
+            namespace.room_mut(room).members.insert(id);
+        }
+        let mut session = Session {
+            id,
+            pid,
+            namespace: Arc::clone(&name),
+            identity: connect.identity.map(Arc::from),
+            // Copied: a slice would keep the whole entry in memory.
+            data: Bytes::copy_from_slice(&connect.data),
+            recoverable: connect.recoverable,
+            connected_at: moment.position,
+            generation: 1,
+            owner: moment.incarnation,
+            presence: Presence::Connected,
+            since_ms: moment.wall_ms,
+            cursor: moment.position,
+            open: Vec::with_capacity(rooms.len()),
+            closed: Vec::new(),
+            lost_through: Position::ZERO,
+        };
+        for room in &rooms {
+            session.open(Arc::clone(room), moment.position);
+        }
+        self.sessions.insert(id, Arc::new(session));
+        if let Some(pid) = pid {
+            self.pids.insert(pid, id);
+        }
+        self.own(moment.incarnation, id);
+        let Moment {
+            position,
+            incarnation: owner,
+            ..
+        } = moment;
+        effects.push(Effect::Joined {
+            position,
+            socket: id,
+            owner,
+            namespace: name,
+            rooms,
+        });
+        Ok(OpResult::Done)
+    }
+
+    fn join(
+        &mut self,
+        moment: Moment,
+        join: command::Join,
+        effects: &mut Vec<Effect>,
+    ) -> Result<OpResult, Refusal> {
+        let session = self.owned(moment, join.socket.as_ref())?;
+        self.check_names(&join.rooms)?;
+        let new = distinct(&join.rooms, |room| !session.is_in(room));
+        if new.is_empty() {
+            return Ok(OpResult::Done);
+        }
+        // The room named by its id does not count.
+        self.check_room_count(session.open.len() - 1 + new.len())?;
+        let id = session.id;
+        let name = Arc::clone(&session.namespace);
+        let namespace = self.namespace_mut(&name);
+        let rooms: Vec<Arc<str>> = new.into_iter().map(|room| namespace.intern(room)).collect();
+        for room in &rooms {
+            namespace.room_mut(room).members.insert(id);
+        }
+        let session = self.session_mut(&id);
+        for room in &rooms {
+            session.open(Arc::clone(room), moment.position);
+        }
+        let Moment {
+            position,
+            incarnation: owner,
+            ..
+        } = moment;
+        effects.push(Effect::Joined {
+            position,
+            socket: id,
+            owner,
+            namespace: name,
+            rooms,
+        });
+        Ok(OpResult::Done)
+    }
+
+    fn leave(
+        &mut self,
+        moment: Moment,
+        leave: command::Leave,
+        effects: &mut Vec<Effect>,
+    ) -> Result<OpResult, Refusal> {
+        let session = self.owned(moment, leave.socket.as_ref())?;
+        let id = session.id;
+        let own_room = id.to_string();
+        if leave.rooms.contains(&own_room) {
+            return Err(Refusal::Invalid);
+        }
+        let left = distinct(&leave.rooms, |room| session.is_in(room));
+        if left.is_empty() {
+            return Ok(OpResult::Done);
+        }
+        let name = Arc::clone(&session.namespace);
+        let Moment {
+            position,
+            incarnation: owner,
+            ..
+        } = moment;
+        let mut rooms = Vec::with_capacity(left.len());
+        let mut last_events = Vec::with_capacity(left.len());
+        let namespace = self.namespace_mut(&name);
+        for room in left {
+            let room = namespace.intern(room);
+            last_events.push(namespace.remove_member(&room, &id));
+            rooms.push(room);
+        }
+        let (oldest, newest) = (namespace.oldest(), namespace.newest());
+        let session = self.session_mut(&id);
+        for (room, last_event) in rooms.iter().zip(last_events) {
+            session.close(room, position, last_event, newest);
+        }
+        session.prune(oldest);
+        self.settle(&name);
+        effects.push(Effect::Left {
+            position,
+            socket: id,
+            owner,
+            namespace: name,
+            rooms,
+        });
+        Ok(OpResult::Done)
+    }
+
+    fn away(
+        &mut self,
+        moment: Moment,
+        away: command::Away,
+        effects: &mut Vec<Effect>,
+    ) -> Result<OpResult, Refusal> {
+        let socket = self.owned(moment, away.socket.as_ref())?.id;
+        if self.lose_transport(moment, &socket, effects) {
+            let Moment {
+                position,
+                incarnation: owner,
+                ..
+            } = moment;
+            effects.push(Effect::WentAway {
+                position,
+                socket,
+                owner,
+            });
+        }
+        Ok(OpResult::Done)
+    }
+
+    fn disconnect(
+        &mut self,
+        moment: Moment,
+        disconnect: command::Disconnect,
+        effects: &mut Vec<Effect>,
+    ) -> Result<OpResult, Refusal> {
+        let socket = self.owned(moment, disconnect.socket.as_ref())?.id;
+        self.end_session(moment.position, &socket, false, effects);
+        Ok(OpResult::Done)
+    }
+
+    fn acknowledge(
+        &mut self,
+        moment: Moment,
+        acknowledge: command::Acknowledge,
+    ) -> Result<OpResult, Refusal> {
+        let session = self.owned(moment, acknowledge.socket.as_ref())?;
+        let offset = acknowledge.offset.ok_or(Refusal::Invalid)?;
+        let handled = Position::new(offset.index, offset.op);
+        if Some(offset.epoch) != self.epoch() || handled > moment.position {
+            return Err(Refusal::Invalid);
+        }
+        let id = session.id;
+        if handled > session.cursor {
+            self.session_mut(&id).cursor = handled;
+        }
+        Ok(OpResult::Done)
+    }
+
+    /// A session that the caller has just seen.
+    pub(super) fn session_mut(&mut self, id: &SocketId) -> &mut Session {
+        Arc::make_mut(self.sessions.get_mut(id).expect("the caller has seen it"))
+    }
+
+    /// Enters a connected session with its owner.
+    pub(super) fn own(&mut self, owner: Incarnation, id: SocketId) {
+        if let Some(producer) = self.producers.get_mut(&owner) {
+            producer.sessions.insert(id);
+        }
+    }
+
+    /// Refuses a room name that is too long.
+    pub(super) fn check_names(&self, rooms: &[String]) -> Result<(), Refusal> {
+        let bytes_max = self.settings.room_name_bytes_max as usize;
+        let fits = rooms.iter().all(|room| room.len() <= bytes_max);
+        if fits { Ok(()) } else { Err(Refusal::Limit) }
+    }
+
+    fn check_room_count(&self, count: usize) -> Result<(), Refusal> {
+        let fits = count <= self.settings.rooms_per_socket_max as usize;
+        if fits { Ok(()) } else { Err(Refusal::Limit) }
+    }
+}
+
+/// The names that pass, each once, in their first order.
+pub(super) fn distinct<'a>(rooms: &'a [String], passes: impl Fn(&str) -> bool) -> Vec<&'a str> {
+    let mut seen: BTreeSet<&'a str> = BTreeSet::new();
+    let mut names = Vec::with_capacity(rooms.len());
+    for room in rooms {
+        if passes(room) && seen.insert(room) {
+            names.push(room.as_str());
+        }
+    }
+    names
+}
+
+/// An id of 16 bytes.
+pub(super) fn bytes16(bytes: &Bytes) -> Result<[u8; 16], Refusal> {
+    <[u8; 16]>::try_from(bytes.as_ref()).map_err(|_| Refusal::Invalid)
+}

@@ -1,0 +1,134 @@
+//! Publish: limits, idempotency, then the event at its position.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use roomcast_proto::command;
+
+use super::effect::{AckRequest, Effect, Event, OpResult, Refusal};
+use super::group::{GroupState, Moment};
+use super::keys::{KeyName, KeyRecord, KeyScope, body_digest};
+use super::namespace::{EventMeta, Namespace};
+use super::operations::distinct;
+use crate::ids::Position;
+
+impl GroupState {
+    pub(super) fn publish(
+        &mut self,
+        moment: Moment,
+        publish: command::Publish,
+        effects: &mut Vec<Effect>,
+    ) -> Result<OpResult, Refusal> {
+        let scope = self.check_publisher(moment, &publish)?;
+        let bytes = publish.event.len() + publish.attachments.iter().map(Bytes::len).sum::<usize>();
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if bytes > self.settings.event_bytes_max {
+            return Err(Refusal::TooLarge);
+        }
+        self.check_names(&publish.rooms)?;
+        self.check_names(&publish.except)?;
+
+        let settings = self.settings;
+        let at_us = self.log_time_us;
+        let position = moment.position;
+        let namespace = self.namespace_mut(&publish.namespace);
+        if let Some(key) = &publish.key {
+            let name = KeyName {
+                scope,
+                key: Arc::from(key.as_str()),
+            };
+            let record = KeyRecord {
+                body: body_digest(&publish),
+                first: position,
+                at_us,
+            };
+            if let Some(first) = remember_key(namespace, name, record, settings.keys_max)? {
+                return Ok(OpResult::Duplicate { first });
+            }
+        }
+        let name = Arc::clone(&namespace.name);
+        let rooms = distinct(&publish.rooms, |_| true);
+        let rooms: Vec<Arc<str>> = rooms
+            .into_iter()
+            .map(|room| namespace.intern(room))
+            .collect();
+        let except = distinct(&publish.except, |_| true);
+        let except: Vec<Arc<str>> = except
+            .into_iter()
+            .map(|room| namespace.intern(room))
+            .collect();
+        if publish.request.is_none() {
+            let rooms: Arc<[Arc<str>]> = rooms.clone().into();
+            namespace.record(
+                EventMeta {
+                    position,
+                    at_us,
+                    bytes,
+                    rooms,
+                },
+                &settings,
+            );
+        }
+        self.settle(&name);
+        let request = publish.request.map(|number| AckRequest {
+            number,
+            incarnation: moment.incarnation,
+            expected: self.expected_acks(&name, &rooms, &except),
+        });
+        effects.push(Effect::Published(Arc::new(Event {
+            position,
+            namespace: name,
+            rooms,
+            except,
+            event: publish.event,
+            attachments: publish.attachments,
+            wall_ms: moment.wall_ms,
+            request,
+        })));
+        Ok(OpResult::Done)
+    }
+
+    /// Who publishes: an owned socket of this namespace, or the server itself.
+    fn check_publisher(
+        &self,
+        moment: Moment,
+        publish: &command::Publish,
+    ) -> Result<KeyScope, Refusal> {
+        if !publish.namespace.starts_with('/') {
+            return Err(Refusal::Invalid);
+        }
+        if publish.socket.is_none() {
+            return Ok(KeyScope::Server);
+        }
+        let session = self.owned(moment, publish.socket.as_ref())?;
+        if *session.namespace != *publish.namespace {
+            return Err(Refusal::Invalid);
+        }
+        Ok(match &session.identity {
+            Some(identity) => KeyScope::Identity(Arc::clone(identity)),
+            None => KeyScope::Session(session.id),
+        })
+    }
+
+    fn expected_acks(&self, namespace: &str, rooms: &[Arc<str>], except: &[Arc<str>]) -> u32 {
+        let members = self.connected_members(namespace, rooms, except);
+        u32::try_from(members.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Remembers a new key. `Some`: it was known for the same body, which stands there.
+fn remember_key(
+    namespace: &mut Namespace,
+    name: KeyName,
+    record: KeyRecord,
+    keys_max: u32,
+) -> Result<Option<Position>, Refusal> {
+    match namespace.keys.get(&name) {
+        Some(known) if known.body == record.body => Ok(Some(known.first)),
+        Some(_) => Err(Refusal::KeyReused),
+        None => {
+            namespace.keys.insert(name, record, keys_max);
+            Ok(None)
+        }
+    }
+}

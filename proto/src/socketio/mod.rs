@@ -1,0 +1,15 @@
+//! Socket.IO v5: `<type>[<attachments>-][/namespace,][<id>][json]`, after Engine.IO's `4`.
+//!
+//! Reading order: [`packet`], [`mod@decode`], [`encode`], [`args`], [`binary`]; `json` serves them.
+//! Payloads are checked where they enter and then carried as the bytes they are.
+
+pub mod args;
+pub mod binary;
+pub mod decode;
+pub mod encode;
+mod json;
+pub mod packet;
+
+pub use binary::{Assembled, Assembler};
+pub use decode::{Limits, decode};
+pub use packet::{Namespace, Packet};
