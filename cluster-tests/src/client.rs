@@ -1,5 +1,6 @@
 //! What the suite sees of any client: signals in the order they happened, a state to wait for, and
-//! calls with an answer. [`crate::raw`] and [`crate::stock`] are the clients.
+//! calls with an answer. [`crate::stock`], [`crate::sdk`]
+//! and [`crate::raw`] are the clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::offset::Offset;
 use crate::raw::RawClient;
+use crate::sdk::SdkSocket;
 use crate::stock::StockSocket;
 
 /// An event from the server.
@@ -169,6 +171,8 @@ pub enum CallError {
 pub enum Client {
     /// The official JavaScript client.
     Stock(StockSocket),
+    /// Our Rust client.
+    Sdk(SdkSocket),
     /// The suite's own client on the raw wire.
     Raw(RawClient),
 }
@@ -186,6 +190,7 @@ impl Client {
     ) -> Result<Value, CallError> {
         match self {
             Self::Stock(client) => client.call(event, args, wait).await,
+            Self::Sdk(client) => client.call(event, args, wait).await,
             Self::Raw(client) => client.call(event, args, wait).await,
         }
     }
@@ -194,6 +199,7 @@ impl Client {
     pub async fn emit(&self, event: &str, args: Vec<Value>) {
         match self {
             Self::Stock(client) => client.emit(event, args).await,
+            Self::Sdk(client) => client.emit(event, args).await,
             Self::Raw(client) => client.emit(event, args).await,
         }
     }
@@ -202,6 +208,7 @@ impl Client {
     pub async fn cut(&self) {
         match self {
             Self::Stock(client) => client.cut().await,
+            Self::Sdk(client) => client.cut().await,
             Self::Raw(client) => client.cut().await,
         }
     }
@@ -210,6 +217,7 @@ impl Client {
     pub async fn close(&self) {
         match self {
             Self::Stock(client) => client.close().await,
+            Self::Sdk(client) => client.close().await,
             Self::Raw(client) => client.close().await,
         }
     }
@@ -219,6 +227,7 @@ impl Client {
     pub fn watch(&self) -> watch::Receiver<State> {
         match self {
             Self::Stock(client) => client.monitor().watch(),
+            Self::Sdk(client) => client.monitor().watch(),
             Self::Raw(client) => client.monitor().watch(),
         }
     }

@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+pub mod chaos;
 pub mod client;
 pub mod cluster;
 pub mod http;
@@ -28,6 +29,7 @@ pub mod ports;
 pub mod process;
 pub mod publisher;
 pub mod raw;
+pub mod sdk;
 pub mod seat;
 pub mod stage;
 pub mod stock;

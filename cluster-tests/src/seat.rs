@@ -20,6 +20,7 @@ use crate::offset::Offset;
 use crate::oracle::Oracle;
 use crate::payload::{self, EVENT};
 use crate::raw::{RawClient, RawSpec};
+use crate::sdk::SdkSocket;
 use crate::stock::{StockDriver, StockSpec};
 
 /// One attempt at a join or leave.
@@ -34,6 +35,8 @@ const SEATED_WITHIN: Duration = Duration::from_secs(30);
 pub enum Make {
     /// The official JavaScript client.
     Stock(Arc<StockDriver>),
+    /// Our Rust client.
+    Sdk,
     /// The suite's own.
     Raw,
 }
@@ -105,6 +108,9 @@ impl Seat {
                     ..StockSpec::new(link.addr())
                 };
                 Client::Stock(driver.open(stock, tap).await)
+            }
+            Make::Sdk => {
+                Client::Sdk(SdkSocket::start(link.addr(), &spec.namespace, spec.auth, tap))
             }
             Make::Raw => {
                 let endpoints = vec![link.addr()];

@@ -78,6 +78,7 @@ impl Stage {
     pub async fn seat(&mut self, make: Make, node: usize, rooms: &[&str]) -> io::Result<usize> {
         let kind = match make {
             Make::Stock(_) => "stock",
+            Make::Sdk => "sdk",
             Make::Raw => "raw",
         };
         let spec = SeatSpec {
@@ -93,7 +94,7 @@ impl Stage {
         Ok(self.seats.len() - 1)
     }
 
-    /// Seats a stock and a raw client on each node.
+    /// Seats a stock client and one of ours on each node: the suite's own, or the SDK's.
     ///
     /// # Errors
     /// When a link cannot listen.
@@ -101,7 +102,8 @@ impl Stage {
         for node in 0..self.cluster.nodes.len() {
             let stock = self.stock();
             self.seat(stock, node, rooms).await?;
-            self.seat(Make::Raw, node, rooms).await?;
+            let own = if node == 1 { Make::Sdk } else { Make::Raw };
+            self.seat(own, node, rooms).await?;
         }
         Ok(())
     }

@@ -292,7 +292,7 @@ fn take_attachment(arg: &Value, attachments: &mut Vec<Vec<u8>>) -> Value {
     json!({ "_placeholder": true, "num": attachments.len() - 1 })
 }
 
-fn put_attachments(data: &mut Value, attachments: &[Bytes]) {
+pub(crate) fn put_attachments(data: &mut Value, attachments: &[Bytes]) {
     match data {
         Value::Object(map) if map.contains_key("_placeholder") => {
             let num = map
