@@ -1,0 +1,361 @@
+//! A subscriber under the oracle's eyes: a client of any make behind a link of its own, that joins
+//! its rooms whenever its session is not the one it had, as an application would.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::client::{AskError, Client, Event, Signal, State, Tap};
+use crate::link::{Link, Route};
+use crate::offset::Offset;
+use crate::oracle::Oracle;
+use crate::payload::{self, EVENT};
+use crate::raw::{RawClient, RawSpec};
+use crate::sdk::SdkSocket;
+use crate::stock::{StockDriver, StockSpec};
+
+/// One attempt at a join or leave.
+const ASK_WAIT: Duration = Duration::from_secs(6);
+/// Pause after a failed attempt.
+const ASK_PAUSE: Duration = Duration::from_millis(100);
+/// Joining all rooms may take this long in a test that breaks nodes meanwhile.
+const SEATED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Which client sits there.
+#[derive(Debug, Clone)]
+pub enum Make {
+    /// The official JavaScript client.
+    Stock(Arc<StockDriver>),
+    /// Our Rust client.
+    Sdk,
+    /// The suite's own.
+    Raw,
+}
+
+/// What a seat is made with.
+#[derive(Debug, Clone)]
+pub struct SeatSpec {
+    /// Shown in faults.
+    pub name: String,
+    /// Which client.
+    pub make: Make,
+    /// With its leading slash.
+    pub namespace: String,
+    /// Joined at first and after every session that was not resumed.
+    pub rooms: Vec<String>,
+    /// CONNECT's payload.
+    pub auth: Map<String, Value>,
+    /// Nodes.
+    pub upstreams: Vec<SocketAddr>,
+    /// The node for the first connection.
+    pub route: Route,
+}
+
+/// A subscriber; its client ends when this is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    /// Shown in faults.
+    pub name: String,
+    /// Between the client and the nodes.
+    pub link: Link,
+    /// The client.
+    pub client: Client,
+    /// Its number in the oracle.
+    pub number: usize,
+    oracle: Oracle,
+    wanted: Arc<Mutex<BTreeSet<String>>>,
+    /// Session whose rooms are all joined.
+    seated: watch::Receiver<u64>,
+    keeper: JoinHandle<()>,
+}
+
+impl Seat {
+    /// Connects and joins, and waits for both.
+    ///
+    /// # Errors
+    /// When the link cannot listen.
+    ///
+    /// # Panics
+    /// When it is not seated in time.
+    pub async fn take(spec: SeatSpec, oracle: &Oracle) -> io::Result<Self> {
+        let seat = Self::start(spec, oracle).await?;
+        seat.wait_seated().await;
+        Ok(seat)
+    }
+
+    /// As [`Seat::take`], without waiting.
+    ///
+    /// # Errors
+    /// When the link cannot listen.
+    pub async fn start(spec: SeatSpec, oracle: &Oracle) -> io::Result<Self> {
+        let link = Link::start(spec.upstreams, spec.route).await?;
+        let number = oracle.subscriber(&spec.name);
+        let tap = tap(oracle.clone(), number);
+        let client = match spec.make {
+            Make::Stock(driver) => {
+                let stock = StockSpec {
+                    namespace: spec.namespace,
+                    auth: spec.auth,
+                    ..StockSpec::new(link.addr())
+                };
+                Client::Stock(driver.open(stock, tap).await)
+            }
+            Make::Sdk => {
+                Client::Sdk(SdkSocket::start(link.addr(), &spec.namespace, spec.auth, tap))
+            }
+            Make::Raw => {
+                let endpoints = vec![link.addr()];
+                let raw = RawSpec {
+                    endpoints,
+                    namespace: spec.namespace,
+                    auth: spec.auth,
+                };
+                Client::Raw(RawClient::start(raw, tap))
+            }
+        };
+        Ok(Self::keep(
+            spec.name, spec.rooms, link, client, number, oracle,
+        ))
+    }
+
+    /// A seat for another namespace on the connection of a stock client's seat; its own link
+    /// carries nothing.
+    ///
+    /// # Errors
+    /// When the link cannot listen.
+    ///
+    /// # Panics
+    /// When `other` is no stock client, or it is not seated in time.
+    pub async fn take_beside(
+        other: &Self,
+        driver: &Arc<StockDriver>,
+        namespace: &str,
+        rooms: Vec<String>,
+        oracle: &Oracle,
+    ) -> io::Result<Self> {
+        let Client::Stock(socket) = &other.client else {
+            panic!("{} is no stock client", other.name)
+        };
+        let name = format!("{} in {namespace}", other.name);
+        let number = oracle.subscriber(&name);
+        let tap = tap(oracle.clone(), number);
+        let client = Client::Stock(driver.open_beside(socket, namespace, tap).await);
+        let link = Link::start(Vec::new(), Route::Nowhere).await?;
+        let seat = Self::keep(name, rooms, link, client, number, oracle);
+        seat.wait_seated().await;
+        Ok(seat)
+    }
+
+    fn keep(
+        name: String,
+        rooms: Vec<String>,
+        link: Link,
+        client: Client,
+        number: usize,
+        oracle: &Oracle,
+    ) -> Self {
+        let wanted = Arc::new(Mutex::new(BTreeSet::from_iter(rooms)));
+        let (report, seated) = watch::channel(0);
+        let keeper = Keeper {
+            client: client.clone(),
+            number,
+            oracle: oracle.clone(),
+            wanted: Arc::clone(&wanted),
+            report,
+        };
+        let keeper = tokio::spawn(keeper.run());
+        Self {
+            name,
+            link,
+            client,
+            number,
+            oracle: oracle.clone(),
+            wanted,
+            seated,
+            keeper,
+        }
+    }
+
+    /// Waits until all rooms of the present session are joined.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub async fn wait_seated(&self) {
+        let mut seated = self.seated.clone();
+        let watch = self.client.watch();
+        let test = |done: &u64| {
+            let state = watch.borrow();
+            state.connected && state.fresh == *done
+        };
+        let waited = tokio::time::timeout(SEATED_WITHIN, seated.wait_for(test)).await;
+        assert!(
+            waited.is_ok(),
+            "{} is not seated: {:?}",
+            self.name,
+            self.client.state()
+        );
+    }
+
+    /// Waits until the client has come back `resumes` times with its session.
+    ///
+    /// # Panics
+    /// When it does not in time, or comes back with another session.
+    pub async fn wait_resumed(&self, resumes: u64, within: Duration) -> State {
+        let what = format!("{} resumed {resumes} times", self.name);
+        let test =
+            |state: &State| state.connected && (state.recovered >= resumes || state.fresh > 1);
+        let state = self.client.wait_for(&what, within, test).await;
+        assert!(
+            state.fresh == 1,
+            "{}: a resume was refused: {state:?}",
+            self.name
+        );
+        state
+    }
+
+    /// Waits until at least `count` events have arrived.
+    ///
+    /// # Panics
+    /// When they do not in time.
+    pub async fn wait_received(&self, count: usize, within: Duration) {
+        let waited = tokio::time::timeout(within, async {
+            while self.oracle.received_count(self.number) < count {
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let arrived = waited.await.is_ok();
+        let have = self.oracle.received_count(self.number);
+        assert!(
+            arrived,
+            "{} has {have} of {count} events: {:?}",
+            self.name,
+            self.client.state()
+        );
+    }
+
+    /// Joins one more room, for good.
+    pub async fn join(&self, room: &str) {
+        self.wanted.lock().insert(room.to_owned());
+        join(&self.client, &self.oracle, self.number, room).await;
+    }
+
+    /// Leaves a room, for good; false when the answer did not come or the session changed.
+    pub async fn leave(&self, room: &str) -> bool {
+        self.wanted.lock().remove(room);
+        let session = self.client.state().fresh;
+        self.oracle.leaving(self.number, room);
+        let reply = self.client.ask("leave", vec![json!(room)], ASK_WAIT).await;
+        let Ok(offset) = reply.and_then(|reply| reply.offset()) else {
+            return false;
+        };
+        self.oracle.left(self.number, session, room, offset);
+        true
+    }
+
+    /// Rooms it is to be in.
+    #[must_use]
+    pub fn rooms(&self) -> Vec<String> {
+        self.wanted.lock().iter().cloned().collect()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+/// Tells the oracle what arrives, in the order it arrives.
+fn tap(oracle: Oracle, number: usize) -> Tap {
+    let others = AtomicU64::new(0);
+    Arc::new(move |signal: &Signal| match signal {
+        Signal::Connected {
+            recovered: false, ..
+        } => {
+            oracle.fresh(number);
+        }
+        Signal::Event(event) if event.name == EVENT => hear(&oracle, number, event),
+        Signal::Event(_) => {
+            others.fetch_add(1, Ordering::Relaxed);
+        }
+        _ => {}
+    })
+}
+
+fn hear(oracle: &Oracle, number: usize, event: &Event) {
+    let offset = event.offset.as_deref().and_then(Offset::parse);
+    match (payload::check(&event.args), offset) {
+        (Some(id), Some(offset)) => oracle.received(number, id, offset),
+        _ => oracle.corrupted(number),
+    }
+}
+
+/// Joins the rooms of every session that is not a resumed one.
+struct Keeper {
+    client: Client,
+    number: usize,
+    oracle: Oracle,
+    wanted: Arc<Mutex<BTreeSet<String>>>,
+    report: watch::Sender<u64>,
+}
+
+impl Keeper {
+    async fn run(self) {
+        let mut watch = self.client.watch();
+        let mut done = 0;
+        loop {
+            let waited = watch
+                .wait_for(|state| state.connected && state.fresh != done)
+                .await;
+            let Ok(session) = waited.map(|state| state.fresh) else {
+                return;
+            };
+            let rooms: Vec<String> = self.wanted.lock().iter().cloned().collect();
+            for room in rooms {
+                join(&self.client, &self.oracle, self.number, &room).await;
+            }
+            if self.client.state().fresh == session {
+                done = session;
+                self.report.send_replace(done);
+            }
+        }
+    }
+}
+
+/// Joins a room, trying again until the session in which it tried is the one that joined.
+async fn join(client: &Client, oracle: &Oracle, number: usize, room: &str) {
+    loop {
+        let session = client.state().fresh;
+        oracle.joining(number, room);
+        match client.join(room, ASK_WAIT).await {
+            Ok(offset) if client.state().fresh == session => {
+                oracle.joined(number, session, room, offset);
+                return;
+            }
+            Ok(_) | Err(AskError::Call(_)) => {}
+            Err(AskError::Refused(code)) if is_passing(&code) => {}
+            Err(error) => {
+                eprintln!("subscriber {number} cannot join {room}: {error}");
+            }
+        }
+        sleep(ASK_PAUSE).await;
+    }
+}
+
+/// Refusals that pass by themselves: the same call may succeed later.
+#[must_use]
+pub fn is_passing(code: &str) -> bool {
+    matches!(
+        code,
+        "unavailable" | "overloaded" | "rate_limited" | "unknown_outcome" | "timeout"
+    )
+}
