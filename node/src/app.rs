@@ -84,8 +84,16 @@ pub async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     node.admin.adapter_started(&adapter);
     let port = client_port(&config, &node, &adapter, client, tasks.child())?;
     node.admin.port_started(&port);
-    tokio::spawn(report::run(Arc::clone(&adapter), Arc::clone(port.engine()), node.metrics.clone()));
-    tracing::info!(node = config.node_id, cluster = adapter.consensus().cluster_id(), "node serves");
+    tokio::spawn(report::run(
+        Arc::clone(&adapter),
+        Arc::clone(port.engine()),
+        node.metrics.clone(),
+    ));
+    tracing::info!(
+        node = config.node_id,
+        cluster = adapter.consensus().cluster_id(),
+        "node serves"
+    );
 
     tokio::select! {
         signal = signals.next() => tracing::info!(signal, "draining"),
@@ -103,12 +111,19 @@ struct Node {
 
 impl Node {
     fn new(config: &ServeConfig, metrics: Metrics) -> Self {
-        Self { admin: Arc::new(Admin::new(config)), metrics }
+        Self {
+            admin: Arc::new(Admin::new(config)),
+            metrics,
+        }
     }
 }
 
 fn listen(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, ServeError> {
-    server::listener::bind(address).map_err(|source| ServeError::Listen { key, address, source })
+    server::listener::bind(address).map_err(|source| ServeError::Listen {
+        key,
+        address,
+        source,
+    })
 }
 
 fn adapter_start(config: &ServeConfig, peer: TcpListener) -> Start {
@@ -118,7 +133,10 @@ fn adapter_start(config: &ServeConfig, peer: TcpListener) -> Start {
         node_id: config.node_id,
         data_dir: config.data_dir.clone(),
         initial_cluster: members
-            .map(|member| PeerAddress { id: member.id, address: member.address.clone() })
+            .map(|member| PeerAddress {
+                id: member.id,
+                address: member.address.clone(),
+            })
             .collect(),
         groups: config.groups,
         timings: Timings::regional(),
@@ -144,7 +162,10 @@ fn client_port(
 ) -> Result<ClientPort, ServeError> {
     let development = config.mode == Mode::Development;
     let namespaces = if development {
-        let demo = Demo { node: config.node_id, process: std::process::id() };
+        let demo = Demo {
+            node: config.node_id,
+            process: std::process::id(),
+        };
         Namespaces::closed().open_every_other(demo)
     } else {
         Namespaces::closed()
@@ -179,8 +200,13 @@ fn client_port(
 async fn end(config: &ServeConfig, adapter: &Arc<Adapter>, port: &ClientPort) {
     port.begin_drain();
     adapter.hand_over().await;
-    let pace = DrainPace { sessions_per_second: config.engine.drain_pace };
-    if tokio::time::timeout(config.engine.drain_timeout, port.drain(pace)).await.is_err() {
+    let pace = DrainPace {
+        sessions_per_second: config.engine.drain_pace,
+    };
+    if tokio::time::timeout(config.engine.drain_timeout, port.drain(pace))
+        .await
+        .is_err()
+    {
         tracing::warn!("draining took too long: the rest is cut off");
     }
     adapter.settle().await;

@@ -48,7 +48,11 @@ impl CatchUp {
             Err(Ended::Unreadable) => CloseReason::NoQuorum,
             Err(Ended::Lost) => CloseReason::SlowConsumer,
         };
-        tracing::info!(group = self.group, ?reason, "a replay cannot go on: closing the transport");
+        tracing::info!(
+            group = self.group,
+            ?reason,
+            "a replay cannot go on: closing the transport"
+        );
         self.socket.session.close(reason);
     }
 
@@ -60,12 +64,21 @@ impl CatchUp {
             let view = self.replica.view();
             let socket = &self.socket;
             let owed = view
-                .owed(&socket.id, socket.generation, cursor, limits::REPLAY_PAGE_EVENTS)
+                .owed(
+                    &socket.id,
+                    socket.generation,
+                    cursor,
+                    limits::REPLAY_PAGE_EVENTS,
+                )
                 .ok_or(Ended::NotOurs)?;
             if owed.lost {
                 return Err(Ended::Lost);
             }
-            let due: Vec<_> = owed.positions.into_iter().filter(|at| *at <= through).collect();
+            let due: Vec<_> = owed
+                .positions
+                .into_iter()
+                .filter(|at| *at <= through)
+                .collect();
             self.play(&view, &due).await?;
             cursor = cursor.max(owed.through.min(through));
             self.flush_held(cursor).await?;
@@ -79,15 +92,18 @@ impl CatchUp {
     }
 
     async fn play(&self, view: &GroupState, due: &[Position]) -> Result<(), Ended> {
-        let events = self.history.events(due).await.map_err(|_| Ended::Unreadable)?;
+        let events = self
+            .history
+            .events(due)
+            .await
+            .map_err(|_| Ended::Unreadable)?;
         crate::metrics::replayed().increment(events.len() as u64);
         for event in events {
             if view.is_excepted(&self.socket.id, &event.except, event.position) {
                 continue;
             }
             self.flush_held(event.position).await?;
-            let frames =
-                Encoded::new(&event, self.replica.epoch()).frames(self.socket.recoverable);
+            let frames = Encoded::new(&event, self.replica.epoch()).frames(self.socket.recoverable);
             let pushed = self.socket.session.push_when_space(frames).await;
             pushed.map_err(|_| Ended::NotOurs)?;
         }

@@ -107,17 +107,32 @@ impl<S: Sockets> Fanout<S> {
     fn effect(&mut self, effect: Effect) {
         match effect {
             Effect::Published(event) => self.deliver(&event),
-            Effect::Joined { socket, owner, rooms, .. } if self.is_ours(owner) => {
+            Effect::Joined {
+                socket,
+                owner,
+                rooms,
+                ..
+            } if self.is_ours(owner) => {
                 if self.index.get(socket).is_some() {
                     self.index.join(socket, &rooms);
                 } else {
                     self.arriving.push((socket, rooms));
                 }
             }
-            Effect::Left { socket, owner, rooms, .. } if self.is_ours(owner) => {
+            Effect::Left {
+                socket,
+                owner,
+                rooms,
+                ..
+            } if self.is_ours(owner) => {
                 self.index.leave(socket, &rooms);
             }
-            Effect::Fenced { socket, owner, generation, .. } if self.is_ours(owner) => {
+            Effect::Fenced {
+                socket,
+                owner,
+                generation,
+                ..
+            } if self.is_ours(owner) => {
                 self.fence(socket, generation);
             }
             Effect::WentAway { socket, owner, .. } | Effect::Ended { socket, owner, .. }
@@ -127,7 +142,13 @@ impl<S: Sockets> Fanout<S> {
                     member.stop();
                 }
             }
-            Effect::Op { incarnation, sequence, op, position, result } => {
+            Effect::Op {
+                incarnation,
+                sequence,
+                op,
+                position,
+                result,
+            } => {
                 let completion = self.pending.take(incarnation, sequence, op);
                 self.complete(completion, position, result);
             }
@@ -142,7 +163,10 @@ impl<S: Sockets> Fanout<S> {
 
     fn detached(&mut self, incarnation: Incarnation) {
         if self.pending.detached(incarnation) {
-            tracing::warn!(group = self.group, "detached: this node's lease had expired");
+            tracing::warn!(
+                group = self.group,
+                "detached: this node's lease had expired"
+            );
             self.lease.revoke();
             self.close_all(CloseReason::Fenced);
         }
@@ -154,8 +178,12 @@ impl<S: Sockets> Fanout<S> {
 
     fn deliver(&mut self, event: &Event) {
         let epoch = self.replica.epoch();
-        if let Some(request) = event.request.filter(|request| self.is_ours(request.incarnation)) {
-            self.requests.expect(request.number, request.expected as usize);
+        if let Some(request) = event
+            .request
+            .filter(|request| self.is_ours(request.incarnation))
+        {
+            self.requests
+                .expect(request.number, request.expected as usize);
         }
         let mut encoded = Encoded::new(event, epoch);
         let position = event.position;
@@ -179,7 +207,10 @@ impl<S: Sockets> Fanout<S> {
     }
 
     fn fence(&mut self, id: SocketId, generation: u64) {
-        if self.index.get(id).is_some_and(|socket| socket.generation <= generation)
+        if self
+            .index
+            .get(id)
+            .is_some_and(|socket| socket.generation <= generation)
             && let Some(socket) = self.remove(id)
         {
             socket.stop();
@@ -220,11 +251,21 @@ impl<S: Sockets> Fanout<S> {
                 let id = attach.id.expect("a connect carries its socket's id");
                 let identity = identity(&attach, id, 1);
                 let socket = LocalSocket::live(identity, attach.session.clone(), position);
-                let arrived = self.arriving.iter().rposition(|(arriving, _)| *arriving == id);
-                let rooms = arrived.map(|at| self.arriving.swap_remove(at).1).unwrap_or_default();
+                let arrived = self
+                    .arriving
+                    .iter()
+                    .rposition(|(arriving, _)| *arriving == id);
+                let rooms = arrived
+                    .map(|at| self.arriving.swap_remove(at).1)
+                    .unwrap_or_default();
                 self.begin(attach, Arc::new(socket), rooms, None);
             }
-            OpResult::Resume(Verdict::Recovered { socket: id, generation, start, rooms }) => {
+            OpResult::Resume(Verdict::Recovered {
+                socket: id,
+                generation,
+                start,
+                rooms,
+            }) => {
                 let identity = identity(&attach, id, generation);
                 let socket = LocalSocket::catching_up(identity, attach.session.clone(), start);
                 self.begin(attach, Arc::new(socket), rooms, Some(start));
@@ -247,12 +288,20 @@ impl<S: Sockets> Fanout<S> {
         rooms: Vec<Arc<str>>,
         start: Option<Position>,
     ) {
-        socket.answer_now(&connect_frames(&attach, &socket, start, self.replica.epoch()));
+        socket.answer_now(&connect_frames(
+            &attach,
+            &socket,
+            start,
+            self.replica.epoch(),
+        ));
         self.remove(socket.id);
         self.live.increment(1.0);
         self.index.insert(Arc::clone(&socket));
         self.index.join(socket.id, &rooms);
-        let attached = Attached::Socket { socket: Arc::clone(&socket), recovered: start.is_some() };
+        let attached = Attached::Socket {
+            socket: Arc::clone(&socket),
+            recovered: start.is_some(),
+        };
         if !attach.finish(attached) {
             self.sockets.abandoned(&socket);
             return;
@@ -281,7 +330,10 @@ fn connect_frames(
     epoch: u64,
 ) -> Arc<Frames> {
     let resume = match (start, attach.resume_refused) {
-        (Some(start), _) => Some(format!(r#"{{"ok":true,"from":"{}"}}"#, offset(epoch, start))),
+        (Some(start), _) => Some(format!(
+            r#"{{"ok":true,"from":"{}"}}"#,
+            offset(epoch, start)
+        )),
         (None, Some(reason)) => Some(format!(r#"{{"ok":false,"reason":"{}"}}"#, reason.word())),
         (None, None) => None,
     };

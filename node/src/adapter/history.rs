@@ -33,11 +33,16 @@ impl History {
         let mut events = Vec::with_capacity(positions.len());
         let mut current: Option<(u64, Decoded)> = None;
         for &position in positions {
-            if current.as_ref().is_none_or(|(index, _)| *index != position.index) {
+            if current
+                .as_ref()
+                .is_none_or(|(index, _)| *index != position.index)
+            {
                 let decoded = entries.get(&position.index).and_then(decode);
                 current = decoded.map(|decoded| (position.index, decoded));
             }
-            let event = current.as_ref().and_then(|(_, decoded)| decoded.event(position));
+            let event = current
+                .as_ref()
+                .and_then(|(_, decoded)| decoded.event(position));
             events.push(event.ok_or(Unreadable(position))?);
         }
         Ok(events)
@@ -70,8 +75,13 @@ struct Decoded {
 
 fn decode(command: &Bytes) -> Option<Decoded> {
     let command = Command::decode(command.clone()).ok()?;
-    let Some(Body::Batch(batch)) = command.body else { return None };
-    Some(Decoded { wall_ms: command.wall_ms, batch: Batch::decode(batch).ok()? })
+    let Some(Body::Batch(batch)) = command.body else {
+        return None;
+    };
+    Some(Decoded {
+        wall_ms: command.wall_ms,
+        batch: Batch::decode(batch).ok()?,
+    })
 }
 
 impl Decoded {

@@ -17,7 +17,10 @@ pub(crate) struct Lease {
 
 impl Lease {
     pub(crate) fn new() -> Self {
-        Self { renewed: Mutex::new(None), lost: Notify::new() }
+        Self {
+            renewed: Mutex::new(None),
+            lost: Notify::new(),
+        }
     }
 
     /// Our incarnation is registered: a full lease begins.
@@ -78,6 +81,9 @@ mod tests {
         tokio::time::advance(Duration::from_millis(100)).await;
         assert!(lease.expire(length) && !lease.holds());
         lease.renewed(Instant::now());
-        assert!(!lease.holds(), "a late renewal does not bring a lost lease back");
+        assert!(
+            !lease.holds(),
+            "a late renewal does not bring a lost lease back"
+        );
     }
 }

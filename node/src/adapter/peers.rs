@@ -24,7 +24,9 @@ pub(crate) struct Peers {
 
 impl Peers {
     pub(crate) fn new() -> Self {
-        Self { adapter: OnceLock::new() }
+        Self {
+            adapter: OnceLock::new(),
+        }
     }
 
     /// From now on requests are answered.
@@ -64,9 +66,13 @@ impl PeerHandler for Peers {
     ) -> Result<RenewResponse, Status> {
         let adapter = self.adapter()?;
         let renews = |lease: &Lease| {
-            adapter.group(lease.group).is_some_and(|group| group.leadership.renew(lease.incarnation))
+            adapter
+                .group(lease.group)
+                .is_some_and(|group| group.leadership.renew(lease.incarnation))
         };
-        Ok(RenewResponse { renewed: request.leases.into_iter().filter(renews).collect() })
+        Ok(RenewResponse {
+            renewed: request.leases.into_iter().filter(renews).collect(),
+        })
     }
 
     async fn on_relay(
@@ -86,8 +92,13 @@ impl PeerHandler for Peers {
                 Some(Kind::Answer(answer)) => {
                     crate::metrics::relay_received("answer").increment(1);
                     if let Ok(id) = <[u8; 16]>::try_from(answer.socket_id.as_ref()) {
-                        let data = Answer { data: answer.data, attachments: answer.attachments };
-                        adapter.requests().answer(answer.request, SocketId(id), data);
+                        let data = Answer {
+                            data: answer.data,
+                            attachments: answer.attachments,
+                        };
+                        adapter
+                            .requests()
+                            .answer(answer.request, SocketId(id), data);
                     }
                 }
                 None => {}

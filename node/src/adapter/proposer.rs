@@ -136,7 +136,10 @@ impl Proposer {
     }
 
     async fn register(&mut self, incarnation: Incarnation) -> Ended {
-        let register = Register { node_id: self.node, incarnation };
+        let register = Register {
+            node_id: self.node,
+            incarnation,
+        };
         let command = encode(Body::Register(register));
         let mut resend = tokio::time::interval(RESEND_AFTER / 2);
         while !self.pending.is_registered() {
@@ -175,9 +178,15 @@ impl Proposer {
                 return Ended::Life;
             }
             let pending = &self.pending;
-            while self.in_flight.front().is_some_and(|batch| !pending.contains(batch.sequence)) {
+            while self
+                .in_flight
+                .front()
+                .is_some_and(|batch| !pending.contains(batch.sequence))
+            {
                 if let Some(batch) = self.in_flight.pop_front() {
-                    self.metrics.seconds.record(batch.first_sent.elapsed().as_secs_f64());
+                    self.metrics
+                        .seconds
+                        .record(batch.first_sent.elapsed().as_secs_f64());
                 }
             }
             while self.in_flight.len() < limits::BATCHES_IN_FLIGHT_MAX && !self.queue.is_empty() {
@@ -212,7 +221,9 @@ impl Proposer {
             if full && !ops.is_empty() {
                 break;
             }
-            let Some(submission) = self.queue.pop_front() else { break };
+            let Some(submission) = self.queue.pop_front() else {
+                break;
+            };
             bytes += size;
             deadline = match (deadline, submission.deadline) {
                 (Some(a), Some(b)) => Some(a.min(b)),
@@ -223,7 +234,11 @@ impl Proposer {
         }
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let batch = Batch { incarnation, sequence, ops };
+        let batch = Batch {
+            incarnation,
+            sequence,
+            ops,
+        };
         let command = encode(Body::Batch(batch.encode_to_vec().into()));
         self.metrics.sent.increment(1);
         self.metrics.operations.increment(completions.len() as u64);
@@ -231,7 +246,13 @@ impl Proposer {
         self.pending.add(sequence, completions);
         self.courier.send(command.clone()).await;
         let now = Instant::now();
-        let batch = InFlight { sequence, first_sent: now, command, sent: now, deadline };
+        let batch = InFlight {
+            sequence,
+            first_sent: now,
+            command,
+            sent: now,
+            deadline,
+        };
         self.in_flight.push_back(batch);
     }
 
@@ -245,12 +266,23 @@ impl Proposer {
     }
 
     fn next_wake(&self) -> Instant {
-        let resend = self.in_flight.front().map(|batch| batch.sent + RESEND_AFTER);
-        let give_up = self.in_flight.iter().filter_map(|batch| batch.deadline).min();
+        let resend = self
+            .in_flight
+            .front()
+            .map(|batch| batch.sent + RESEND_AFTER);
+        let give_up = self
+            .in_flight
+            .iter()
+            .filter_map(|batch| batch.deadline)
+            .min();
         // Every deadline is the same time after its submission: the first one is the earliest.
         let expire = self.queue.iter().find_map(|submission| submission.deadline);
         let far = Instant::now() + Duration::from_secs(60);
-        [resend, give_up, expire].into_iter().flatten().min().unwrap_or(far)
+        [resend, give_up, expire]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(far)
     }
 
     async fn on_time(&mut self) {
@@ -261,7 +293,11 @@ impl Proposer {
                 self.pending.give_up(batch.sequence);
             }
         }
-        if self.queue.iter().any(|s| s.deadline.is_some_and(|deadline| deadline <= now)) {
+        if self
+            .queue
+            .iter()
+            .any(|s| s.deadline.is_some_and(|deadline| deadline <= now))
+        {
             let queue = std::mem::take(&mut self.queue);
             for submission in queue {
                 if submission.deadline.is_some_and(|deadline| deadline <= now) {
@@ -271,7 +307,11 @@ impl Proposer {
                 }
             }
         }
-        if self.in_flight.front().is_some_and(|batch| batch.sent + RESEND_AFTER <= now) {
+        if self
+            .in_flight
+            .front()
+            .is_some_and(|batch| batch.sent + RESEND_AFTER <= now)
+        {
             self.resend().await;
         }
     }
@@ -279,7 +319,10 @@ impl Proposer {
 
 /// A command without its time fields, which the leader stamps.
 pub(crate) fn encode(body: Body) -> Bytes {
-    let command =
-        Command { version: crate::state::COMMAND_VERSION, body: Some(body), ..Command::default() };
+    let command = Command {
+        version: crate::state::COMMAND_VERSION,
+        body: Some(body),
+        ..Command::default()
+    };
     command.encode_to_vec().into()
 }

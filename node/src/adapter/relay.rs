@@ -28,7 +28,10 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) fn new(consensus: Consensus) -> Self {
-        Self { consensus, links: Mutex::new(HashMap::new()) }
+        Self {
+            consensus,
+            links: Mutex::new(HashMap::new()),
+        }
     }
 
     /// Sends a volatile event to every other node.
@@ -69,7 +72,10 @@ impl Relay {
             Kind::Emit(_) => "emit",
             Kind::Answer(_) => "answer",
         };
-        match link.try_send(RelayRequest { header, kind: Some(kind) }) {
+        match link.try_send(RelayRequest {
+            header,
+            kind: Some(kind),
+        }) {
             Ok(()) => crate::metrics::relay_sent(word).increment(1),
             Err(mpsc::error::TrySendError::Full(_)) => {
                 crate::metrics::relay_dropped(word).increment(1);

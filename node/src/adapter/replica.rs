@@ -38,7 +38,9 @@ pub(crate) struct Replica {
 
 impl std::fmt::Debug for Replica {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replica").field("group", &self.group).finish_non_exhaustive()
+        f.debug_struct("Replica")
+            .field("group", &self.group)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,7 +84,8 @@ impl Replica {
         match state.apply_encoded(committed.index, &committed.command) {
             Ok(effects) => {
                 if self.epoch() == 0 {
-                    self.epoch.store(state.epoch().unwrap_or(0), Ordering::Release);
+                    self.epoch
+                        .store(state.epoch().unwrap_or(0), Ordering::Release);
                 }
                 effects
             }
@@ -102,7 +105,11 @@ impl StateMachine for Replica {
         for committed in entries {
             let effects = self.apply_one(&committed);
             self.entries_applied.increment(1);
-            self.report(Applied::Entry { index: committed.index, effects }).await;
+            self.report(Applied::Entry {
+                index: committed.index,
+                effects,
+            })
+            .await;
         }
     }
 
@@ -113,7 +120,8 @@ impl StateMachine for Replica {
     async fn restore(&self, snapshot: Bytes) -> Result<(), RestoreError> {
         let state =
             GroupState::decode(&snapshot).map_err(|error| RestoreError(error.to_string()))?;
-        self.epoch.store(state.epoch().unwrap_or(0), Ordering::Release);
+        self.epoch
+            .store(state.epoch().unwrap_or(0), Ordering::Release);
         *self.state.write() = state;
         self.report(Applied::Restored).await;
         Ok(())

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::groups::Adapter;
 use super::group::Group;
+use super::groups::Adapter;
 use crate::limits;
 
 /// How often one group is looked at.

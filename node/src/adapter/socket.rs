@@ -72,11 +72,7 @@ impl LocalSocket {
     }
 
     /// A socket that has everything up to `start` and catches up from there.
-    pub(crate) fn catching_up(
-        identity: Identity,
-        session: SessionHandle,
-        start: Position,
-    ) -> Self {
+    pub(crate) fn catching_up(identity: Identity, session: SessionHandle, start: Position) -> Self {
         Self::new(identity, session, Mode::CatchingUp, start)
     }
 
@@ -172,7 +168,11 @@ impl LocalSocket {
     pub(crate) fn operation_settled(&self) {
         let mut delivery = self.delivery.lock();
         delivery.settled += 1;
-        while delivery.waiting.front().is_some_and(|(issued, _)| *issued <= delivery.settled) {
+        while delivery
+            .waiting
+            .front()
+            .is_some_and(|(issued, _)| *issued <= delivery.settled)
+        {
             if let Some((_, frames)) = delivery.waiting.pop_front() {
                 self.push(&frames);
             }

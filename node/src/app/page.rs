@@ -18,11 +18,29 @@ pub(super) fn router(page_dir: Option<PathBuf>) -> Router {
         get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
     };
     Router::new()
-        .route("/", asset("text/html; charset=utf-8", include_str!("../../demo/index.html")))
-        .route("/demo/app.js", asset("text/javascript", include_str!("../../demo/app.js")))
-        .route("/demo/checker.js", asset("text/javascript", include_str!("../../demo/checker.js")))
-        .route("/demo/view.js", asset("text/javascript", include_str!("../../demo/view.js")))
-        .route("/demo/style.css", asset("text/css", include_str!("../../demo/style.css")))
+        .route(
+            "/",
+            asset(
+                "text/html; charset=utf-8",
+                include_str!("../../demo/index.html"),
+            ),
+        )
+        .route(
+            "/demo/app.js",
+            asset("text/javascript", include_str!("../../demo/app.js")),
+        )
+        .route(
+            "/demo/checker.js",
+            asset("text/javascript", include_str!("../../demo/checker.js")),
+        )
+        .route(
+            "/demo/view.js",
+            asset("text/javascript", include_str!("../../demo/view.js")),
+        )
+        .route(
+            "/demo/style.css",
+            asset("text/css", include_str!("../../demo/style.css")),
+        )
         .route("/demo/socket.io.js", get(client))
         .with_state(Arc::new(page_dir))
 }

@@ -31,7 +31,11 @@ pub struct Broadcast {
 
 impl Broadcast {
     pub(crate) fn new(socket: &Socket, target: Target) -> Self {
-        Self { socket: socket.clone(), target, key: None }
+        Self {
+            socket: socket.clone(),
+            target,
+            key: None,
+        }
     }
 
     /// A retry with the same key is one entry with one offset.
