@@ -30,6 +30,7 @@ const { values: options } = parseArgs({
 const WAIT_MS = 20000;
 // A debug build that founds a cluster on a busy machine.
 const START_MS = 60000;
+const LOG_SHOWN = 3000;
 // How long a drain may take before it is no longer waited for.
 const END_MS = 30000;
 // `dev` takes P to P+3, P+1001 to P+1003 and P+2001 to P+2003.
@@ -96,16 +97,18 @@ async function startCluster() {
     };
     const ready = async () => {
       if (child.exitCode !== null) return "ended";
+      await pause(500);
       const answer = await fetch(`${url}/readyz`).catch(() => null);
       return answer?.ok && "ready";
     };
     const outcome = await until("a ready cluster", ready, START_MS).catch((error) => error.message);
     if (outcome === "ready") return { url, stop };
-    console.log(`page: no cluster on ${url}: ${outcome}`);
-    console.log(readFileSync(join(directory, "dev.log"), "utf8").slice(-4000));
+    const said = readFileSync(join(directory, "dev.log"), "utf8").slice(-LOG_SHOWN);
     await stop();
+    const taken = /taken|in use/i.test(said);
+    if (!taken) throw new Error(`no cluster on ${url}: ${outcome}\n${said}`);
   }
-  throw new Error(`roomcast dev did not get ready in ${START_TRIES} tries`);
+  throw new Error(`no free ports in ${START_TRIES} tries`);
 }
 
 // Chromium with an empty profile; the flags keep it from looking for hosts of its own.
