@@ -70,7 +70,7 @@ bench: $(INTEROP)/node_modules ## First figures, for one node and three, with re
 
 soak: build $(INTEROP)/node_modules ## Random kills and reconnects for MINUTES; demands zero lost, doubled, swapped
 	$(CARGO) build -p roomcast-cluster-tests --bins
-	ROOMCAST_BIN=$(BIN) $(TARGET)/debug/soak --minutes $(MINUTES)
+	ROOMCAST_BIN=$(BIN) MINUTES=$(MINUTES) $(TARGET)/debug/soak
 
 npm:
 	@.ci/need "node --version && npm --version" nodejs npm

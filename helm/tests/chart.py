@@ -26,7 +26,7 @@ REFUSED = [
     (["image.digest=sha256:short"], "digest"),
     (["cluster.retention=soon"], "retention"),
     (["ports.api=3000"], "three different ports"),
-    (["drain.terminationGracePeriodSeconds=20"], "terminationGracePeriodSeconds"),
+    (["drain.terminationGracePeriodSeconds=49"], "at least 50"),
     (["updateStrategy.partition=3"], "partition"),
     (["service.nodePort=30000"], "nodePort"),
 ]
