@@ -59,8 +59,10 @@ impl CatchUp {
     async fn replay(&self, start: Position) -> Result<(), Ended> {
         let mut cursor = start;
         loop {
-            // Never beyond the fan-out: answers up to its position are held or sent already.
-            let through = self.progress.position();
+            // Never beyond the fan-out: answers up to its position are held or sent already. Nor
+            // beyond what the log counts as applied, which follows a moment later.
+            let readable = Position::new(self.history.applied(), u32::MAX);
+            let through = self.progress.position().min(readable);
             let view = self.replica.view();
             let socket = &self.socket;
             let owed = view

@@ -267,7 +267,12 @@ impl<S: Sockets> Fanout<S> {
                 rooms,
             }) => {
                 let identity = identity(&attach, id, generation);
-                let socket = LocalSocket::catching_up(identity, attach.session.clone(), start);
+                let socket = LocalSocket::catching_up(
+                    identity,
+                    attach.session.clone(),
+                    start,
+                    position,
+                );
                 self.begin(attach, Arc::new(socket), rooms, Some(start));
             }
             OpResult::Resume(Verdict::NotRecovered(reason)) => {

@@ -25,6 +25,11 @@ pub(crate) struct History {
 pub(crate) struct Unreadable(pub(crate) Position);
 
 impl History {
+    /// Entries up to here can be read.
+    pub(crate) fn applied(&self) -> u64 {
+        self.consensus.status(self.group).applied
+    }
+
     /// The events at `positions`, in that order. Positions are in ascending order.
     pub(crate) async fn events(&self, positions: &[Position]) -> Result<Vec<Event>, Unreadable> {
         let mut indexes: Vec<u64> = positions.iter().map(|position| position.index).collect();
@@ -54,8 +59,8 @@ impl History {
         }
         match self.consensus.read(self.group, indexes).await {
             Ok(entries) => entries.into_iter().collect(),
-            Err(hole) => {
-                tracing::debug!(group = self.group, %hole, "asking a peer for entries");
+            Err(error) => {
+                tracing::debug!(group = self.group, %error, "asking a peer for entries");
                 match self.consensus.read_remote(self.group, indexes).await {
                     Ok(entries) => entries.into_iter().collect(),
                     Err(error) => {

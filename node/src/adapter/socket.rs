@@ -37,7 +37,8 @@ struct Delivery {
     mode: Mode,
     /// Everything owed up to here is in the outbox.
     delivered: Position,
-    /// While catching up: the last event that the fan-out saw for this socket.
+    /// While catching up: how far the replay has to come at least; the position of the resume, then
+    /// of the last event that the fan-out saw for this socket.
     owed_through: Position,
     /// While catching up: answers that belong at a position not reached yet.
     held: VecDeque<(Position, Arc<Frames>)>,
@@ -71,9 +72,17 @@ impl LocalSocket {
         Self::new(identity, session, Mode::Live, position)
     }
 
-    /// A socket that has everything up to `start` and catches up from there.
-    pub(crate) fn catching_up(identity: Identity, session: SessionHandle, start: Position) -> Self {
-        Self::new(identity, session, Mode::CatchingUp, start)
+    /// A socket resumed at `resumed` that has everything up to `start`. It stays in catch-up at least
+    /// until it has what it is owed up to `resumed`: the fan-out delivers only what comes later.
+    pub(crate) fn catching_up(
+        identity: Identity,
+        session: SessionHandle,
+        start: Position,
+        resumed: Position,
+    ) -> Self {
+        let socket = Self::new(identity, session, Mode::CatchingUp, start);
+        socket.delivery.lock().owed_through = resumed;
+        socket
     }
 
     fn new(identity: Identity, session: SessionHandle, mode: Mode, delivered: Position) -> Self {
