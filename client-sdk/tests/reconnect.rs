@@ -38,7 +38,8 @@ async fn a_lost_connection_is_replaced_by_one_to_the_next_endpoint_that_answers(
     assert!(now.recovered && now.endpoint.starts_with(&second.url()));
     assert!(client.last_error().unwrap().contains("refused"));
     drop(peer);
-    disconnected(&mut inbox).await;
+    let reason = disconnected(&mut inbox).await;
+    assert_eq!(reason.to_string(), "transport close");
     first.accept_connect(RESUME, REPLY).await;
     connected(&mut inbox).await;
 }
