@@ -257,7 +257,8 @@ impl Cluster {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                let text = format!("node {} is not ready: {answer:?}", index + 1);
+                let tail = self.nodes[index].tail();
+                let text = format!("node {} is not ready: {answer:?}\n{tail}", index + 1);
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             sleep(POLL).await;

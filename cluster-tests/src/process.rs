@@ -184,6 +184,14 @@ impl NodeProcess {
             .unwrap_or_default()
     }
 
+    /// The last lines of the output.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        let output = self.output();
+        let lines: Vec<&str> = output.lines().collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    }
+
     fn signal(&self, signal: Signal) -> io::Result<()> {
         let Some(pid) = self.pid() else {
             return Err(io::Error::new(
@@ -204,13 +212,10 @@ impl Drop for NodeProcess {
             eprintln!("{}: cannot be killed: {error}", self.launch.name);
         }
         if std::thread::panicking() {
-            let output = self.output();
-            let lines: Vec<&str> = output.lines().collect();
-            let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
             eprintln!(
                 "--- {}: the last lines of its output\n{}",
                 self.launch.name,
-                tail.join("\n")
+                self.tail()
             );
         }
     }
