@@ -118,6 +118,16 @@ impl NodeProcess {
         self.child.is_some()
     }
 
+    /// Whether it was started and has ended by itself.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let Some(pid) = self.pid() else { return false };
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Nobody has waited for it: it is a zombie.
+        stat.rsplit_once(')')
+            .is_none_or(|(_, fields)| fields.trim_start().starts_with('Z'))
+    }
+
     /// `kill -9`, and waits for the end, so that its ports and files are free.
     ///
     /// # Errors
@@ -252,6 +262,10 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(process.output(), "hello\nhello\n");
+        process.restart().unwrap();
+        while !process.has_ended() {
+            tokio::time::sleep(EXIT_POLL).await;
+        }
     }
 
     #[tokio::test]
