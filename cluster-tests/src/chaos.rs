@@ -72,14 +72,24 @@ impl Chaos {
     #[must_use]
     pub fn new(seed: u64, nodes: usize, rooms: Vec<String>) -> Self {
         let rng = rand::SeedableRng::seed_from_u64(seed);
-        Self { rng, counts: BTreeMap::new(), rooms, nodes }
+        Self {
+            rng,
+            counts: BTreeMap::new(),
+            rooms,
+            nodes,
+        }
     }
 
     /// Makes trouble until `end`; then all nodes are up and ready.
     ///
     /// # Errors
     /// When a node cannot be started again or is not ready in time.
-    pub async fn run(&mut self, cluster: &mut Cluster, seats: &[Seat], end: Instant) -> io::Result<()> {
+    pub async fn run(
+        &mut self,
+        cluster: &mut Cluster,
+        seats: &[Seat],
+        end: Instant,
+    ) -> io::Result<()> {
         while Instant::now() < end {
             let trouble = self.choose();
             *self.counts.entry(trouble).or_default() += 1;
@@ -98,7 +108,12 @@ impl Chaos {
             .map_or(Trouble::Cut, |(trouble, _)| *trouble)
     }
 
-    async fn make(&mut self, trouble: Trouble, cluster: &mut Cluster, seats: &[Seat]) -> io::Result<()> {
+    async fn make(
+        &mut self,
+        trouble: Trouble,
+        cluster: &mut Cluster,
+        seats: &[Seat],
+    ) -> io::Result<()> {
         match trouble {
             Trouble::Kill | Trouble::Pause | Trouble::Drain | Trouble::LoseQuorum => {
                 // A client of a node that goes down comes back over the others.
@@ -148,8 +163,12 @@ impl Chaos {
             }
         }
         match trouble {
-            Trouble::Freeze => sleep(Duration::from_millis(self.rng.random_range(100..2_000))).await,
-            Trouble::StayAway => sleep(Duration::from_millis(self.rng.random_range(1_000..9_000))).await,
+            Trouble::Freeze => {
+                sleep(Duration::from_millis(self.rng.random_range(100..2_000))).await
+            }
+            Trouble::StayAway => {
+                sleep(Duration::from_millis(self.rng.random_range(1_000..9_000))).await
+            }
             _ => {}
         }
         for seat in &seats {
@@ -161,7 +180,9 @@ impl Chaos {
     }
 
     async fn move_room(&mut self, seat: &Seat) {
-        let Some(room) = self.rooms.choose(&mut self.rng).cloned() else { return };
+        let Some(room) = self.rooms.choose(&mut self.rng).cloned() else {
+            return;
+        };
         // A lost answer is no fault: the oracle knows what is uncertain then.
         if seat.rooms().contains(&room) && seat.rooms().len() > 1 {
             let _certain = seat.leave(&room).await;
@@ -181,8 +202,15 @@ impl Chaos {
             }
             Trouble::Drain => {
                 cluster.nodes[index].terminate()?;
-                if cluster.nodes[index].wait_exit(DRAINED_WITHIN).await?.is_none() {
-                    return Err(io::Error::other(format!("node {} does not drain", index + 1)));
+                if cluster.nodes[index]
+                    .wait_exit(DRAINED_WITHIN)
+                    .await?
+                    .is_none()
+                {
+                    return Err(io::Error::other(format!(
+                        "node {} does not drain",
+                        index + 1
+                    )));
                 }
             }
             _ => cluster.nodes[index].kill9()?,
@@ -193,7 +221,9 @@ impl Chaos {
 
     async fn lose_quorum(&mut self, cluster: &mut Cluster) -> io::Result<()> {
         let kept = self.rng.random_range(0..cluster.nodes.len());
-        let lost: Vec<usize> = (0..cluster.nodes.len()).filter(|index| *index != kept).collect();
+        let lost: Vec<usize> = (0..cluster.nodes.len())
+            .filter(|index| *index != kept)
+            .collect();
         for index in &lost {
             cluster.nodes[*index].kill9()?;
         }

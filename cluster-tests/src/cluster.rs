@@ -256,8 +256,9 @@ impl Cluster {
             if matches!(&answer, Ok(answer) if answer.status == 200) {
                 return Ok(());
             }
-            if Instant::now() >= deadline {
-                let text = format!("node {} is not ready: {answer:?}", index + 1);
+            if Instant::now() >= deadline || self.nodes[index].has_ended() {
+                let tail = self.nodes[index].tail();
+                let text = format!("node {} is not ready: {answer:?}\n{tail}", index + 1);
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             sleep(POLL).await;

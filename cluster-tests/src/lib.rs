@@ -22,6 +22,7 @@ pub mod client;
 pub mod cluster;
 pub mod http;
 pub mod link;
+pub mod load;
 pub mod offset;
 pub mod oracle;
 pub mod payload;

@@ -82,10 +82,7 @@ async fn a_cut_ends_both_ends() {
     let (mut stream, _) = dial(&link).await;
     assert_eq!(link.upstream(), Some(0));
     link.cut();
-    assert!(!matches!(
-        timeout(SOON, stream.read_u8()).await.unwrap(),
-        Ok(_)
-    ));
+    assert!(timeout(SOON, stream.read_u8()).await.unwrap().is_err());
     timeout(SOON, async {
         while link.upstream().is_some() {
             sleep(Duration::from_millis(1)).await
@@ -106,10 +103,7 @@ async fn a_half_open_connection_lives_on_the_node_side_alone() {
     client.write_all(b"x").await.unwrap();
     assert_eq!(node.read_u8().await.unwrap(), b'x');
     link.half_open();
-    assert!(!matches!(
-        timeout(SOON, client.read_u8()).await.unwrap(),
-        Ok(_)
-    ));
+    assert!(timeout(SOON, client.read_u8()).await.unwrap().is_err());
     node.write_all(&[7; 100_000]).await.unwrap();
     assert!(
         timeout(SOON, node.read_u8()).await.is_err(),

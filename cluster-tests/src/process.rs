@@ -118,6 +118,16 @@ impl NodeProcess {
         self.child.is_some()
     }
 
+    /// Whether it was started and has ended by itself.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let Some(pid) = self.pid() else { return false };
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Nobody has waited for it: it is a zombie.
+        stat.rsplit_once(')')
+            .is_none_or(|(_, fields)| fields.trim_start().starts_with('Z'))
+    }
+
     /// `kill -9`, and waits for the end, so that its ports and files are free.
     ///
     /// # Errors
@@ -184,6 +194,14 @@ impl NodeProcess {
             .unwrap_or_default()
     }
 
+    /// The last lines of the output.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        let output = self.output();
+        let lines: Vec<&str> = output.lines().collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    }
+
     fn signal(&self, signal: Signal) -> io::Result<()> {
         let Some(pid) = self.pid() else {
             return Err(io::Error::new(
@@ -204,13 +222,10 @@ impl Drop for NodeProcess {
             eprintln!("{}: cannot be killed: {error}", self.launch.name);
         }
         if std::thread::panicking() {
-            let output = self.output();
-            let lines: Vec<&str> = output.lines().collect();
-            let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
             eprintln!(
                 "--- {}: the last lines of its output\n{}",
                 self.launch.name,
-                tail.join("\n")
+                self.tail()
             );
         }
     }
@@ -247,6 +262,10 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(process.output(), "hello\nhello\n");
+        process.restart().unwrap();
+        while !process.has_ended() {
+            tokio::time::sleep(EXIT_POLL).await;
+        }
     }
 
     #[tokio::test]

@@ -43,11 +43,18 @@ impl SdkSocket {
             ..ClientOptions::default()
         };
         let client = Client::new([format!("ws://{addr}")], options).expect("a good endpoint");
-        let options = SocketOptions { auth: Value::Object(auth), ..SocketOptions::default() };
+        let options = SocketOptions {
+            auth: Value::Object(auth),
+            ..SocketOptions::default()
+        };
         let (socket, inbox) = client.socket(namespace, options).expect("a new namespace");
         let monitor = Monitor::new(tap);
         tokio::spawn(listen(inbox, Arc::clone(&monitor)));
-        Self { client, socket, monitor }
+        Self {
+            client,
+            socket,
+            monitor,
+        }
     }
 
     pub(crate) fn monitor(&self) -> &Monitor {
@@ -60,10 +67,16 @@ impl SdkSocket {
         args: Vec<Value>,
         wait: Duration,
     ) -> Result<Value, CallError> {
-        match self.socket.emit_with_ack(event, arguments(args), wait).await {
+        match self
+            .socket
+            .emit_with_ack(event, arguments(args), wait)
+            .await
+        {
             Ok(answer) => {
                 let (mut values, attachments) = answer.into_parts();
-                values.iter_mut().for_each(|value| put_attachments(value, &attachments));
+                values
+                    .iter_mut()
+                    .for_each(|value| put_attachments(value, &attachments));
                 Ok(values.into_iter().next().unwrap_or_default())
             }
             Err(error) if error.is_surely_not_sent() => Err(CallError::NotConnected),
@@ -88,35 +101,45 @@ impl SdkSocket {
 
 fn arguments(values: Vec<Value>) -> Args {
     let bytes = |value: &Value| value.get(BINARY).and_then(Value::as_str).and_then(unhex);
-    values.into_iter().fold(Args::new(), |args, value| match bytes(&value) {
-        Some(bytes) => args.binary(bytes),
-        None => args.json(value),
-    })
+    values
+        .into_iter()
+        .fold(Args::new(), |args, value| match bytes(&value) {
+            Some(bytes) => args.binary(bytes),
+            None => args.json(value),
+        })
 }
 
 async fn listen(mut inbox: Inbox, monitor: Arc<Monitor>) {
     while let Some(notice) = inbox.recv().await {
         let signal = match notice {
             Notice::Connected(now) => {
-                let report = |resume: roomcast_client::ResumeReport| {
-                    json!({ "ok": resume.ok, "from": resume.from, "reason": resume.reason })
-                };
+                let report = |resume: roomcast_client::ResumeReport| json!({ "ok": resume.ok, "from": resume.from, "reason": resume.reason });
                 let resume = now.resume.map(report).unwrap_or_default();
-                Signal::Connected { id: now.id, recovered: now.recovered, resume }
+                Signal::Connected {
+                    id: now.id,
+                    recovered: now.recovered,
+                    resume,
+                }
             }
             Notice::Event(event) => {
                 let mut args = event.args;
-                args.iter_mut().for_each(|value| put_attachments(value, &event.attachments));
-                Signal::Event(Event { name: event.name, args, offset: event.offset })
+                args.iter_mut()
+                    .for_each(|value| put_attachments(value, &event.attachments));
+                Signal::Event(Event {
+                    name: event.name,
+                    args,
+                    offset: event.offset,
+                })
             }
             Notice::Disconnected { reason } => {
                 let reason = reason.to_string();
                 let returns = reason != "io server disconnect";
                 Signal::Disconnected { reason, returns }
             }
-            Notice::ConnectError { data } => {
-                Signal::ConnectError { message: format!("44 {data}"), returns: false }
-            }
+            Notice::ConnectError { data } => Signal::ConnectError {
+                message: format!("44 {data}"),
+                returns: false,
+            },
             _ => continue,
         };
         monitor.signal(&signal);

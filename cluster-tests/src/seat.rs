@@ -109,9 +109,12 @@ impl Seat {
                 };
                 Client::Stock(driver.open(stock, tap).await)
             }
-            Make::Sdk => {
-                Client::Sdk(SdkSocket::start(link.addr(), &spec.namespace, spec.auth, tap))
-            }
+            Make::Sdk => Client::Sdk(SdkSocket::start(
+                link.addr(),
+                &spec.namespace,
+                spec.auth,
+                tap,
+            )),
             Make::Raw => {
                 let endpoints = vec![link.addr()];
                 let raw = RawSpec {

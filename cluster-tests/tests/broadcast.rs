@@ -1,6 +1,11 @@
 //! Events cross the cluster: every member on every node gets each of them once, with its arguments
 //! intact, and all see one order.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests and their helpers fail by panicking"
+)]
+
 use std::time::Duration;
 
 use roomcast_cluster_tests::cluster::ClusterSpec;

@@ -1,6 +1,11 @@
 //! The outer contract: what a wrong configuration is told, what the ports answer, what a data
 //! directory is for, and that `dev` leaves nothing behind.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests and their helpers fail by panicking"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

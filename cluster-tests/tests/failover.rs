@@ -1,5 +1,10 @@
 //! How long publishers wait for a new leader after `kill -9` of the old one.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests and their helpers fail by panicking"
+)]
+
 use std::time::{Duration, Instant};
 
 use roomcast_cluster_tests::client::Client;

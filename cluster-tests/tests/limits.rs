@@ -1,6 +1,11 @@
 //! The largest allowed event goes through three nodes and a restart; one byte more is `too_large`
 //! to its sender, who keeps the connection.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests and their helpers fail by panicking"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,6 +1,11 @@
 //! What passes by itself never makes a stock client give up: it lives through seconds without a
 //! leader, at connect and after, and never sees `44` or `41`.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests and their helpers fail by panicking"
+)]
+
 use std::time::Duration;
 
 use roomcast_cluster_tests::link::Route;

@@ -1,6 +1,11 @@
 //! A resume that cannot be exact is refused with a reason: the client gets a fresh session, never a
 //! partial replay, and a counter moves.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests and their helpers fail by panicking"
+)]
+
 use std::time::Duration;
 
 use roomcast_cluster_tests::cluster::{Cluster, ClusterSpec};

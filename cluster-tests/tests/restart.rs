@@ -1,5 +1,10 @@
 //! The whole cluster stops and starts again within the resume window: sessions go on.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests and their helpers fail by panicking"
+)]
+
 use std::time::Duration;
 
 use roomcast_cluster_tests::link::Route;

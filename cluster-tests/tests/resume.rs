@@ -1,6 +1,11 @@
 //! A client that comes back, to any node and after any kind of break, gets exactly what it missed:
 //! one test for each way to lose a connection, with publishers on all nodes running all the time.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests and their helpers fail by panicking"
+)]
+
 use std::time::Duration;
 
 use roomcast_cluster_tests::link::Route;

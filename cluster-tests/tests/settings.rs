@@ -1,6 +1,11 @@
 //! Apply depends on the log alone: two nodes started with different values of every cluster setting
 //! end with equal state, and so does one that is restarted with other values.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "tests and their helpers fail by panicking"
+)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 //!
 //! Environment: `MINUTES` (5), `SEED` (random).
 
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use roomcast_cluster_tests::chaos::Chaos;
 use roomcast_cluster_tests::client::State;
 use roomcast_cluster_tests::cluster::ClusterSpec;
 use roomcast_cluster_tests::link::Route;
-use roomcast_cluster_tests::oracle::{Oracle, Target};
+use roomcast_cluster_tests::oracle::{Oracle, Report, Target};
 use roomcast_cluster_tests::payload::Body;
 use roomcast_cluster_tests::publisher::{PublishSpec, Publisher};
 use roomcast_cluster_tests::raw::{RawClient, RawSpec};
@@ -34,21 +35,25 @@ struct Check {
     passed: bool,
 }
 
-fn number(name: &str, default: f64) -> f64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 fn room(number: usize) -> String {
     format!("room {number}")
 }
 
 /// Single rooms, pairs, and one with an exception.
 fn targets(rng: &mut StdRng) -> Vec<Target> {
-    let mut targets: Vec<Target> = (0..ROOMS).map(|number| Target::room(&room(number))).collect();
+    let mut targets: Vec<Target> = (0..ROOMS)
+        .map(|number| Target::room(&room(number)))
+        .collect();
     for _ in 0..3 {
         let mut pick = || room(rng.random_range(0..ROOMS));
-        targets.push(Target { rooms: vec![pick(), pick()], except: Vec::new() });
-        targets.push(Target { rooms: vec![pick()], except: vec![pick()] });
+        targets.push(Target {
+            rooms: vec![pick(), pick()],
+            except: Vec::new(),
+        });
+        targets.push(Target {
+            rooms: vec![pick()],
+            except: vec![pick()],
+        });
     }
     targets
 }
@@ -56,14 +61,26 @@ fn targets(rng: &mut StdRng) -> Vec<Target> {
 fn publish_spec(rng: &mut StdRng) -> PublishSpec {
     PublishSpec {
         targets: targets(rng),
-        bodies: vec![Body::Text(20), Body::Text(200), Body::Text(6_000), Body::Binary(700)],
+        bodies: vec![
+            Body::Text(20),
+            Body::Text(200),
+            Body::Text(6_000),
+            Body::Binary(700),
+        ],
         pace: Some(Duration::from_millis(rng.random_range(15..60))),
         in_flight: rng.random_range(1..12),
         seed: rng.random(),
     }
 }
 
-async fn seat(stage: &Stage, rng: &mut StdRng, number: usize, make: Make, oracle: &Oracle, namespace: &str) -> Seat {
+async fn seat(
+    stage: &Stage,
+    rng: &mut StdRng,
+    number: usize,
+    make: Make,
+    oracle: &Oracle,
+    namespace: &str,
+) -> Seat {
     let rooms: Vec<String> = (0..ROOMS).map(room).collect();
     let spec = SeatSpec {
         name: format!("subscriber {number} of {namespace}"),
@@ -92,10 +109,15 @@ async fn populate(stage: &mut Stage, second: &Oracle, rng: &mut StdRng) -> Vec<P
     }
     for node in 0..NODES {
         let speaker = stage.raw(node);
-        stage.publishers.push(Publisher::start(speaker, &stage.oracle, publish_spec(rng)));
+        stage
+            .publishers
+            .push(Publisher::start(speaker, &stage.oracle, publish_spec(rng)));
         let namespace = SECOND_NAMESPACE.to_owned();
         let endpoints = stage.cluster.clients_from(node);
-        let spec = RawSpec { namespace, ..RawSpec::new(endpoints) };
+        let spec = RawSpec {
+            namespace,
+            ..RawSpec::new(endpoints)
+        };
         let tap = std::sync::Arc::new(|_: &_| ());
         let client = roomcast_cluster_tests::client::Client::Raw(RawClient::start(spec, tap));
         publishers.push(Publisher::start(client, second, publish_spec(rng)));
@@ -108,76 +130,123 @@ async fn populate(stage: &mut Stage, second: &Oracle, rng: &mut StdRng) -> Vec<P
     publishers
 }
 
-fn sum(states: &[State], of: impl Fn(&State) -> u64) -> u64 {
-    states.iter().map(of).sum()
-}
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    let seed = number("SEED", f64::from(rand::rng().random::<u32>())) as u64;
-    let minutes = number("MINUTES", 5.0);
-    println!("soak: seed {seed}, {minutes} min, {NODES} nodes");
-    let mut rng = StdRng::seed_from_u64(seed);
-    let mut stage = match Stage::open(&ClusterSpec::new(NODES)).await {
-        Ok(stage) => stage,
-        Err(error) => {
-            println!("soak: cannot start: {error}\n0 passed, 1 failed");
-            return ExitCode::FAILURE;
-        }
-    };
-    let second = Oracle::new();
-    let publishers = populate(&mut stage, &second, &mut rng).await;
+/// Trouble until the end, with a line of progress now and then.
+async fn make_trouble(
+    stage: &mut Stage,
+    second: &Oracle,
+    seed: u64,
+    period: Duration,
+) -> io::Result<()> {
     let started = Instant::now();
-    let end = started + Duration::from_secs_f64(minutes * 60.0);
     let mut chaos = Chaos::new(seed, NODES, (0..ROOMS).map(room).collect());
     let (oracle, mut ticks) = (stage.oracle.clone(), interval(PROGRESS_EVERY));
     let progress = async {
         loop {
             ticks.tick().await;
             let acked = oracle.acked_count() + second.acked_count();
-            println!("soak: {:>4} s, {acked} acknowledged", started.elapsed().as_secs());
+            println!(
+                "soak: {:>4} s, {acked} acknowledged",
+                started.elapsed().as_secs()
+            );
         }
     };
-    let broken = tokio::select! {
-        broken = chaos.run(&mut stage.cluster, &stage.seats, end) => broken,
+    let ended = tokio::select! {
+        ended = chaos.run(&mut stage.cluster, &stage.seats, started + period) => ended,
         () = progress => unreachable!("progress is endless"),
     };
     println!("soak: trouble {:?}", chaos.counts);
-    let mut checks = vec![Check { what: "every node came back".to_owned(), passed: broken.is_ok() }];
-    if let Err(error) = broken {
-        println!("soak: {error}");
+    ended
+}
+
+fn check_report(namespace: &str, report: &Report, checks: &mut Vec<Check>) {
+    println!("soak: namespace {namespace}: {report}");
+    for example in &report.examples {
+        println!("  {example}");
     }
+    for (fault, count) in report.faults() {
+        let what = format!("{count} {fault} in {namespace}");
+        checks.push(Check {
+            what,
+            passed: count == 0,
+        });
+    }
+    let passed = report.acknowledged > 0 && report.deliveries > 0;
+    checks.push(Check {
+        what: format!("traffic in {namespace}"),
+        passed,
+    });
+}
+
+fn check_clients(seats: &[Seat], checks: &mut Vec<Check>) {
+    let states: Vec<State> = seats.iter().map(|seat| seat.client.state()).collect();
+    let sum = |of: fn(&State) -> u64| states.iter().map(of).sum::<u64>();
+    let refused = sum(|state| state.fresh.saturating_sub(1));
+    let stuck = states
+        .iter()
+        .filter(|state| state.gave_up.is_some())
+        .count();
+    println!(
+        "soak: {} connects, {} resumed, {refused} resumes refused, {} failed attempts",
+        sum(|state| state.connects),
+        sum(|state| state.recovered),
+        sum(|state| state.connect_errors.len() as u64),
+    );
+    checks.push(Check {
+        what: format!("{refused} resumes refused"),
+        passed: refused == 0,
+    });
+    checks.push(Check {
+        what: format!("{stuck} clients gave up"),
+        passed: stuck == 0,
+    });
+}
+
+async fn soak(seed: u64, period: Duration) -> io::Result<Vec<Check>> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut stage = Stage::open(&ClusterSpec::new(NODES)).await?;
+    let second = Oracle::new();
+    let publishers = populate(&mut stage, &second, &mut rng).await;
+    let ended = make_trouble(&mut stage, &second, seed, period).await;
+    let passed = ended.is_ok();
+    let what = ended
+        .err()
+        .map_or("every node came back".to_owned(), |error| error.to_string());
+    let mut checks = vec![Check { what, passed }];
     for publisher in publishers {
         publisher.finish().await;
     }
-    let reports = [("/", stage.calm().await), (SECOND_NAMESPACE, calm(&second).await)];
-    for (namespace, report) in &reports {
-        println!("soak: namespace {namespace}: {report}");
-        for example in &report.examples {
-            println!("  {example}");
-        }
-        for (fault, count) in report.faults() {
-            checks.push(Check { what: format!("{count} {fault} in {namespace}"), passed: count == 0 });
-        }
-        let busy = report.acknowledged > 0 && report.deliveries > 0;
-        checks.push(Check { what: format!("traffic in {namespace}"), passed: busy });
-    }
-    let states: Vec<State> = stage.seats.iter().map(|seat| seat.client.state()).collect();
-    let refused = sum(&states, |state| state.fresh.saturating_sub(1));
-    let stuck = states.iter().filter(|state| state.gave_up.is_some()).count();
-    println!(
-        "soak: {} connects, {} resumed, {refused} resumes refused, {} failed attempts",
-        sum(&states, |state| state.connects),
-        sum(&states, |state| state.recovered),
-        sum(&states, |state| state.connect_errors.len() as u64),
+    check_report("/", &stage.calm().await, &mut checks);
+    check_report(SECOND_NAMESPACE, &calm(&second).await, &mut checks);
+    check_clients(&stage.seats, &mut checks);
+    Ok(checks)
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<f64>().ok();
+    let seed = number("SEED").map_or_else(
+        || u64::from(rand::rng().random::<u32>()),
+        |seed| seed as u64,
     );
-    checks.push(Check { what: format!("{refused} resumes refused"), passed: refused == 0 });
-    checks.push(Check { what: format!("{stuck} clients gave up"), passed: stuck == 0 });
+    let minutes = number("MINUTES").unwrap_or(5.0);
+    println!("soak: seed {seed}, {minutes} min, {NODES} nodes");
+    let checks = soak(seed, Duration::from_secs_f64(minutes * 60.0))
+        .await
+        .unwrap_or_else(|error| {
+            vec![Check {
+                what: format!("cannot start: {error}"),
+                passed: false,
+            }]
+        });
     for check in checks.iter().filter(|check| !check.passed) {
         println!("soak: FAILED: {}", check.what);
     }
     let passed = checks.iter().filter(|check| check.passed).count();
     let failed = checks.len() - passed;
     println!("soak: seed {seed}\n{passed} passed, {failed} failed");
-    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if failed > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }

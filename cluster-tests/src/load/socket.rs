@@ -1,0 +1,211 @@
+//! One Socket.IO connection, frame by frame: what arrives is looked at in the read buffer.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Grows when a frame does not fit.
+const BUFFER_BYTES: usize = 8 * 1024;
+/// A handshake answer that is longer is none.
+const HEAD_BYTES_MAX: usize = 4 * 1024;
+
+/// A connection after its WebSocket handshake.
+#[derive(Debug)]
+pub struct LeanSocket {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// Bytes in the buffer.
+    filled: usize,
+    /// The next frame to write.
+    frame: Vec<u8>,
+}
+
+impl LeanSocket {
+    /// Upgrades and connects the main namespace.
+    ///
+    /// # Errors
+    /// When the server refuses one of them.
+    pub async fn connect(addr: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(addr).await?;
+        stream.set_nodelay(true)?;
+        let buffer = vec![0; BUFFER_BYTES];
+        let mut socket = Self {
+            stream,
+            buffer,
+            filled: 0,
+            frame: Vec::new(),
+        };
+        socket.upgrade(addr).await?;
+        socket.wait_for(b"0{").await?;
+        socket.send(b"40").await?;
+        socket.wait_for(b"40{").await?;
+        Ok(socket)
+    }
+
+    async fn upgrade(&mut self, addr: SocketAddr) -> io::Result<()> {
+        let request = format!(
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {addr}\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        self.stream.write_all(request.as_bytes()).await?;
+        while self.filled < HEAD_BYTES_MAX {
+            self.fill().await?;
+            let head = &self.buffer[..self.filled];
+            let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+                continue;
+            };
+            if !head.starts_with(b"HTTP/1.1 101") {
+                return Err(io::Error::other(
+                    String::from_utf8_lossy(&head[..end]).into_owned(),
+                ));
+            }
+            self.buffer.copy_within(end + 4..self.filled, 0);
+            self.filled -= end + 4;
+            return Ok(());
+        }
+        Err(io::Error::other("no end of the handshake"))
+    }
+
+    /// Joins a room and waits for the acknowledgement.
+    ///
+    /// # Errors
+    /// When the connection ends first.
+    pub async fn join(&mut self, room: &str) -> io::Result<()> {
+        self.send(format!("420[\"join\",\"{room}\"]").as_bytes())
+            .await?;
+        self.wait_for(b"430[{\"ok\":true").await
+    }
+
+    /// Sends one text message, masked by the zero key.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn send(&mut self, text: &[u8]) -> io::Result<()> {
+        self.frame.clear();
+        put_frame(&mut self.frame, text);
+        self.stream.write_all(&self.frame).await
+    }
+
+    /// Reads once and hands over each complete message that is no ping. Pings are answered. Cancel
+    /// safe until the read is done.
+    ///
+    /// # Errors
+    /// When the connection ends.
+    pub async fn read(&mut self, mut heed: impl FnMut(&[u8])) -> io::Result<()> {
+        self.fill().await?;
+        self.take(&mut heed).await
+    }
+
+    async fn take(&mut self, heed: &mut impl FnMut(&[u8])) -> io::Result<()> {
+        let (mut at, mut ping) = (0, false);
+        while let Some((opcode, start, end)) = frame_at(&self.buffer[at..self.filled]) {
+            let payload = &self.buffer[at + start..at + end];
+            match opcode {
+                1 if payload == b"2" => ping = true,
+                1 | 2 => heed(payload),
+                8 => return Err(io::ErrorKind::ConnectionAborted.into()),
+                _ => {}
+            }
+            at += end;
+        }
+        self.buffer.copy_within(at..self.filled, 0);
+        self.filled -= at;
+        if ping {
+            self.send(b"3").await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for(&mut self, prefix: &[u8]) -> io::Result<()> {
+        let (mut found, mut other) = (false, false);
+        let mut heed = |payload: &[u8]| {
+            found |= payload.starts_with(prefix);
+            // A refusal has the length of no promise.
+            other |= payload.starts_with(b"44") || payload.starts_with(b"430[{\"ok\":false");
+        };
+        // The handshake's read may have brought the first frames.
+        self.take(&mut heed).await?;
+        while !found && !other {
+            self.fill().await?;
+            self.take(&mut |payload: &[u8]| {
+                found |= payload.starts_with(prefix);
+                other |= payload.starts_with(b"44") || payload.starts_with(b"430[{\"ok\":false");
+            })
+            .await?;
+        }
+        if found {
+            Ok(())
+        } else {
+            Err(io::Error::other("refused"))
+        }
+    }
+
+    async fn fill(&mut self) -> io::Result<()> {
+        if self.filled == self.buffer.len() {
+            self.buffer.resize(2 * self.buffer.len(), 0);
+        }
+        let count = self.stream.read(&mut self.buffer[self.filled..]).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.filled += count;
+        Ok(())
+    }
+}
+
+/// Appends a text frame with the zero mask.
+fn put_frame(frame: &mut Vec<u8>, text: &[u8]) {
+    frame.push(0x81);
+    match text.len() {
+        length @ 0..126 => frame.push(0x80 | u8::try_from(length).unwrap_or(0)),
+        length @ 126..65_536 => {
+            frame.push(0x80 | 126);
+            frame.extend(u16::try_from(length).unwrap_or(0).to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(text);
+}
+
+/// Opcode, start and end of the payload of the frame at the start; `None` while it is not whole.
+fn frame_at(bytes: &[u8]) -> Option<(u8, usize, usize)> {
+    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
+    let (start, length) = match second & 0x7f {
+        126 => (
+            4,
+            u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
+        ),
+        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
+        length => (2, u64::from(length)),
+    };
+    let end = start + usize::try_from(length).ok()?;
+    (bytes.len() >= end).then_some((first & 0x0f, start, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_every_length_are_found_when_they_are_whole() {
+        for length in [0, 1, 125, 126, 65_535, 65_536] {
+            let text = vec![b'x'; length];
+            let mut frame = Vec::new();
+            put_frame(&mut frame, &text);
+            // As a server sends it: no mask.
+            let key = frame.len() - length - 4;
+            frame.drain(key..key + 4);
+            frame[1] &= 0x7f;
+            let end = frame.len();
+            assert_eq!(frame_at(&frame), Some((1, end - length, end)));
+            assert_eq!(frame_at(&frame[..end - 1]), None);
+        }
+    }
+}
