@@ -2,6 +2,7 @@
 
 mod cluster;
 mod founding;
+mod log;
 mod partition;
 mod recovery;
 mod suite;
