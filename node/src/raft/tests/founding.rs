@@ -1,12 +1,16 @@
 //! Nodes that come into a cluster, and those that must not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use roomcast_proto::peer as pb;
 
 use super::super::founding::{Answers, Candidate, Step, canonical, decide};
+use super::super::identity::{Identity, Stage};
+use super::super::peers::Peers;
+use super::super::start::local;
 use super::{Cluster, GROUPS, LIMIT, PeerAddress, Seat, start};
-use crate::raft::StartError;
+use crate::raft::{StartError, Timings};
 
 const LIST: &str = "1=a:1,2=b:2,3=c:3";
 
@@ -186,6 +190,28 @@ async fn a_node_that_lost_its_disk_is_refused_with_what_to_do() {
     let text = refused.to_string();
     assert!(text.contains("roomcast remove-node 3") && text.contains("roomcast add-node"));
     cluster.kill_all().await;
+}
+
+#[test]
+fn a_node_with_a_cluster_is_a_member_before_anybody_can_ask() {
+    let members = [peer(1), peer(2), peer(3)];
+    let ready = Identity::ready(2, 4, &members);
+    let identity = Identity {
+        stage: Stage::Member,
+        cluster_id: "c1".to_owned(),
+        ..ready.clone()
+    };
+    let config = super::config(2, "unused".into(), members.to_vec(), Timings::regional());
+    let standing = |stored: Option<&Identity>| {
+        let local = local(&config, Arc::new(Peers::new(2, &members)), stored);
+        (
+            local.standing.lock().0,
+            local.founders.get().map_or(0, Vec::len),
+        )
+    };
+    assert_eq!(standing(None), (pb::Stage::Empty, 0));
+    assert_eq!(standing(Some(&ready)), (pb::Stage::Ready, 0));
+    assert_eq!(standing(Some(&identity)), (pb::Stage::Member, 3));
 }
 
 /// All members start at once, so that none of them has a leader to ask.
