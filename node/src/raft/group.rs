@@ -1,5 +1,8 @@
 //! One Raft group of this node: openraft's handle, the log, and the status that others watch.
 
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -68,7 +71,9 @@ impl Group {
         }
         let cache_bytes = config.log_cache_bytes_max / identity.groups.max(1) as usize;
         let on_fatal = config.on_fatal.clone();
+        let data_dir = config.data_dir.clone();
         let opened = blocking(move || {
+            create_durably(&data_dir, &log_dir)?;
             let snapshots = SnapshotStore::open(dir.join("snapshots"))?;
             Ok((
                 LogStore::open(&log_dir, cache_bytes, on_fatal)?,
@@ -159,7 +164,7 @@ impl Group {
         let (log, indexes) = (self.log.clone(), indexes.to_vec());
         match tokio::task::spawn_blocking(move || log.commands(&indexes)).await {
             Ok(read) => read,
-            Err(e) => Err(ReadError::Io(std::io::Error::other(e))),
+            Err(e) => Err(ReadError::Io(io::Error::other(e))),
         }
     }
 
@@ -315,4 +320,17 @@ async fn change_or<E>(
             .unwrap_or(Ok(())),
         None => changed.await,
     }
+}
+
+/// Creates a directory below another; all between them are on stable storage, so that a lost one is
+/// never mistaken for one that did not exist yet.
+fn create_durably(root: &Path, dir: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    for dir in dir.ancestors() {
+        File::open(dir)?.sync_all()?;
+        if dir == root {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -34,7 +34,8 @@ pub(crate) struct Local {
     pub(crate) initial_cluster: String,
     /// Stage, and number of groups.
     pub(crate) standing: Mutex<(pb::Stage, u32)>,
-    /// Founding members; known before a group is.
+    /// Founding members; known before a group is, and never forgotten: a removed id is not used
+    /// again.
     pub(crate) founders: OnceLock<Vec<NodeId>>,
     /// Set once all groups have started.
     pub(crate) groups: OnceLock<Vec<Arc<Group>>>,
@@ -51,16 +52,28 @@ impl Local {
         groups.get(id as usize).ok_or_else(unknown)
     }
 
-    fn knows(&self, node: NodeId) -> bool {
-        match self.groups.get() {
-            Some(groups) => groups
-                .iter()
-                .any(|group| group.members().iter().any(|(id, _)| *id == node)),
-            None => self
-                .founders
-                .get()
-                .is_some_and(|founders| founders.contains(&node)),
+    /// Whether a node is a member, and whether this one leads the first group. A member that has
+    /// not read its log yet does not say no.
+    fn knows(&self, node: NodeId, stage: pb::Stage) -> Result<(bool, bool), Status> {
+        if self
+            .founders
+            .get()
+            .is_some_and(|founders| founders.contains(&node))
+        {
+            return Ok((true, false));
         }
+        let Some(groups) = self.groups.get() else {
+            return match stage {
+                pb::Stage::Member => Err(Status::unavailable("starting")),
+                pb::Stage::Empty | pb::Stage::Ready => Ok((false, false)),
+            };
+        };
+        let mut members = groups.iter().flat_map(|group| group.members());
+        let known = members.any(|(id, _)| id == node);
+        Ok((
+            known,
+            groups.first().is_some_and(|group| group.status().leading),
+        ))
     }
 }
 
@@ -131,13 +144,15 @@ impl Peer for Service {
         request: Request<pb::IdentifyRequest>,
     ) -> Result<Response<pb::IdentifyResponse>, Status> {
         let (stage, groups) = *self.local.standing.lock();
+        let (knows_sender, leads) = self.local.knows(request.get_ref().from, stage)?;
         Ok(Response::new(pb::IdentifyResponse {
             node_id: self.local.peers.node_id,
             cluster_id: self.local.peers.cluster_id().to_owned(),
             initial_cluster: self.local.initial_cluster.clone(),
-            knows_sender: self.local.knows(request.get_ref().from),
+            knows_sender,
             stage: stage.into(),
             groups,
+            leads,
         }))
     }
 

@@ -1,12 +1,16 @@
 //! Nodes that come into a cluster, and those that must not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use roomcast_proto::peer as pb;
 
 use super::super::founding::{Answers, Candidate, Step, canonical, decide};
+use super::super::identity::{Identity, Stage};
+use super::super::peers::Peers;
+use super::super::start::local;
 use super::{Cluster, GROUPS, LIMIT, PeerAddress, Seat, start};
-use crate::raft::StartError;
+use crate::raft::{StartError, Timings};
 
 const LIST: &str = "1=a:1,2=b:2,3=c:3";
 
@@ -36,6 +40,7 @@ fn answer(id: u64, stage: pb::Stage) -> (PeerAddress, Result<pb::IdentifyRespons
         knows_sender: true,
         stage: stage.into(),
         groups: 4,
+        leads: false,
     };
     (peer(id), Ok(answer))
 }
@@ -103,23 +108,42 @@ fn a_known_id_with_an_empty_directory_is_refused_and_a_ready_one_enters() {
     assert_eq!(decide(me(2, false), &answers), refused);
     let enters = Step::Enter {
         cluster_id: "c1".to_owned(),
-        groups: 4,
     };
     assert_eq!(decide(me(2, true), &answers), enters);
+}
 
-    let mut unknown = answers.clone();
-    unknown[0].1.as_mut().unwrap().knows_sender = false;
+#[test]
+fn only_an_id_that_a_leader_did_not_know_is_new() {
+    use pb::Stage::Member;
+    let mut answers = vec![answer(1, Member), answer(3, Member)];
+    let change = |answers: &mut Answers, place: usize, knows: bool, leads: bool| {
+        let answer = answers[place].1.as_mut().unwrap();
+        (answer.knows_sender, answer.leads) = (knows, leads);
+    };
+    change(&mut answers, 0, false, false);
+    change(&mut answers, 1, false, false);
+    waits(decide(me(2, false), &answers), "roomcast add-node 2=");
+    change(&mut answers, 1, false, true);
     assert!(matches!(
-        decide(me(2, false), &unknown),
+        decide(me(2, false), &answers),
         Step::WaitToBeAdded(_)
     ));
+    change(&mut answers, 0, true, false);
+    assert!(
+        matches!(decide(me(2, false), &answers), Step::Refuse { .. }),
+        "one knows it"
+    );
     let was_unknown = Candidate {
         was_unknown: true,
         ..me(2, false)
     };
+    let joins = Step::Join {
+        cluster_id: "c1".to_owned(),
+        groups: 4,
+    };
     assert_eq!(
         decide(was_unknown, &answers),
-        enters,
+        joins,
         "it was added meanwhile"
     );
 }
@@ -165,6 +189,55 @@ async fn a_node_that_lost_its_disk_is_refused_with_what_to_do() {
     ));
     let text = refused.to_string();
     assert!(text.contains("roomcast remove-node 3") && text.contains("roomcast add-node"));
+    cluster.kill_all().await;
+}
+
+#[test]
+fn a_node_with_a_cluster_is_a_member_before_anybody_can_ask() {
+    let members = [peer(1), peer(2), peer(3)];
+    let ready = Identity::ready(2, 4, &members);
+    let identity = Identity {
+        stage: Stage::Member,
+        cluster_id: "c1".to_owned(),
+        ..ready.clone()
+    };
+    let config = super::config(2, "unused".into(), members.to_vec(), Timings::regional());
+    let standing = |stored: Option<&Identity>| {
+        let local = local(&config, Arc::new(Peers::new(2, &members)), stored);
+        (
+            local.standing.lock().0,
+            local.founders.get().map_or(0, Vec::len),
+        )
+    };
+    assert_eq!(standing(None), (pb::Stage::Empty, 0));
+    assert_eq!(standing(Some(&ready)), (pb::Stage::Ready, 0));
+    assert_eq!(standing(Some(&identity)), (pb::Stage::Member, 3));
+}
+
+/// All members start at once, so that none of them has a leader to ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_disk_is_noticed_in_a_cluster_that_starts() {
+    let mut cluster = Cluster::running(3).await;
+    cluster.propose(0, "kept").await;
+    cluster.applied(0, 1).await;
+    cluster.kill_all().await;
+    std::fs::remove_dir_all(&cluster.seats[0].dir).unwrap();
+    let members = cluster.members();
+    let starts = cluster
+        .seats
+        .iter()
+        .map(|seat| start(seat, members.clone(), cluster.timings));
+    let mut started = futures_util::future::join_all(starts).await.into_iter();
+    let refused = started.next().unwrap().err().unwrap();
+    assert!(
+        matches!(refused, StartError::KnownIdEmptyDir { node: 1, .. }),
+        "{refused}"
+    );
+    for (place, node) in started.enumerate() {
+        cluster.nodes[place + 1] = Some(node.unwrap());
+    }
+    cluster.leader(0).await;
+    cluster.applied(0, 1).await;
     cluster.kill_all().await;
 }
 

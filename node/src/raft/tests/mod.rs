@@ -2,6 +2,7 @@
 
 mod cluster;
 mod founding;
+mod log;
 mod partition;
 mod recovery;
 mod suite;
@@ -167,6 +168,24 @@ pub(super) async fn free_address() -> String {
     listener.local_addr().unwrap().to_string()
 }
 
+pub(super) fn config(
+    node_id: NodeId,
+    data_dir: PathBuf,
+    initial_cluster: Vec<PeerAddress>,
+    timings: Timings,
+) -> Config {
+    Config {
+        node_id,
+        data_dir,
+        initial_cluster,
+        groups: GROUPS,
+        timings,
+        log_cache_bytes_max: 1 << 20,
+        entropy: Entropy::from_os(),
+        on_fatal: Arc::new(|message: &str| panic!("{message}")),
+    }
+}
+
 pub(super) async fn start(
     seat: &Seat,
     members: Vec<PeerAddress>,
@@ -174,16 +193,8 @@ pub(super) async fn start(
 ) -> Result<Node, StartError> {
     let fatal: Arc<Mutex<Vec<String>>> = Arc::default();
     let reports = fatal.clone();
-    let config = Config {
-        node_id: seat.id,
-        data_dir: seat.dir.clone(),
-        initial_cluster: members,
-        groups: GROUPS,
-        timings,
-        log_cache_bytes_max: 1 << 20,
-        entropy: Entropy::from_os(),
-        on_fatal: Arc::new(move |message: &str| reports.lock().push(message.to_owned())),
-    };
+    let mut config = config(seat.id, seat.dir.clone(), members, timings);
+    config.on_fatal = Arc::new(move |message: &str| reports.lock().push(message.to_owned()));
     let listener = TcpListener::bind(&seat.address).await.unwrap();
     let states: Arc<Mutex<Vec<Arc<Memory>>>> = Arc::default();
     let made = states.clone();

@@ -129,6 +129,21 @@ async fn a_leader_that_is_cut_off_refuses_and_comes_back_as_a_follower() {
         status.leading && status.term == term,
         "it deposed nobody: {status:?}"
     );
+
+    // Again: now a connection that was in use is dead when the links come back.
+    touching(&links, true);
+    for i in 0..10 {
+        cluster.propose(0, &format!("again{i}")).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    touching(&links, false);
+    let healed = Instant::now();
+    cluster.applied(0, 21).await;
+    println!(
+        "caught up {:?} after the links came back again",
+        healed.elapsed()
+    );
+    cluster.assert_equal(0);
     cluster.kill_all().await;
     tasks.shutdown().await;
 }
