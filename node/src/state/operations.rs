@@ -154,6 +154,8 @@ impl GroupState {
         for room in &rooms {
             namespace.room_mut(room).members.insert(id);
         }
+        namespace.room_mut(&rooms[0]).private = true;
+        self.settle(&name);
         let mut session = Session {
             id,
             pid,
