@@ -1,9 +1,9 @@
 //! How a node with an empty directory comes into a cluster. (DESIGN, section 8, Founding.)
 //!
 //! A node that finds every other founding member without a cluster, and of the same mind, stores
-//! that it is *ready*. When all are ready, the one with the lowest id makes the cluster's id and is a
-//! *member*; the others take the id from it. So whoever meets a cluster that knows its id while its
-//! own directory is empty has lost its disk, and is refused: it may have voted.
+//! that it is *ready*. When all are ready, the one with the lowest id makes the cluster's id and is
+//! a *member*; the others take the id from it. So whoever meets a cluster that knows its id while
+//! its own directory is empty has lost its disk, and is refused: it may have voted.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -249,10 +249,7 @@ async fn data_of_another_node_or_cluster_or_process_is_refused() {
 
     let seat = cluster.seats[0].clone();
     let members = cluster.members();
-    let elsewhere = Seat {
-        address: super::free_address().await,
-        ..seat.clone()
-    };
+    let elsewhere = Seat::new(1, seat.dir.clone()).await;
     let twice = start(&elsewhere, members.clone(), cluster.timings)
         .await
         .err()
@@ -307,11 +304,7 @@ async fn a_node_that_was_added_takes_part_and_one_that_was_removed_does_not_coun
     for group in 0..GROUPS {
         cluster.propose(group, "before").await;
     }
-    let new = Seat {
-        id: 4,
-        dir: cluster.seats[0].dir.with_file_name("node4"),
-        address: super::free_address().await,
-    };
+    let new = Seat::new(4, cluster.seats[0].dir.with_file_name("node4")).await;
     let address = PeerAddress {
         id: 4,
         address: new.address.clone(),

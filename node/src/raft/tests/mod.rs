@@ -150,6 +150,37 @@ pub(super) struct Seat {
     pub(super) id: NodeId,
     pub(super) dir: PathBuf,
     pub(super) address: String,
+    /// Keeps the port until the first start.
+    reserved: Arc<Mutex<Option<TcpListener>>>,
+}
+
+impl Seat {
+    pub(super) async fn new(id: NodeId, dir: PathBuf) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        Self {
+            id,
+            dir,
+            address,
+            reserved: Arc::new(Mutex::new(Some(listener))),
+        }
+    }
+
+    /// At a restart another test may have the port for a moment.
+    async fn listen(&self) -> TcpListener {
+        let reserved = self.reserved.lock().take();
+        if let Some(reserved) = reserved {
+            return reserved;
+        }
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match TcpListener::bind(&self.address).await {
+                Ok(listener) => return listener,
+                Err(e) => assert!(Instant::now() < deadline, "{}: {e}", self.address),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
 }
 
 /// A cluster of nodes in this process; their directories go with it.
@@ -161,12 +192,6 @@ pub(super) struct Cluster {
 }
 
 pub(super) const GROUPS: u32 = 2;
-
-/// A port that was free a moment ago.
-pub(super) async fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().to_string()
-}
 
 pub(super) fn config(
     node_id: NodeId,
@@ -195,7 +220,7 @@ pub(super) async fn start(
     let reports = fatal.clone();
     let mut config = config(seat.id, seat.dir.clone(), members, timings);
     config.on_fatal = Arc::new(move |message: &str| reports.lock().push(message.to_owned()));
-    let listener = TcpListener::bind(&seat.address).await.unwrap();
+    let listener = seat.listen().await;
     let states: Arc<Mutex<Vec<Arc<Memory>>>> = Arc::default();
     let made = states.clone();
     let machine = move |_| -> Arc<dyn StateMachine> {
@@ -218,12 +243,7 @@ impl Cluster {
         let root = tempfile::tempdir().unwrap();
         let mut seats = Vec::new();
         for id in 1..=count {
-            let dir = root.path().join(format!("node{id}"));
-            seats.push(Seat {
-                id,
-                dir,
-                address: free_address().await,
-            });
+            seats.push(Seat::new(id, root.path().join(format!("node{id}"))).await);
         }
         let nodes = seats.iter().map(|_| None).collect();
         Self {

@@ -64,12 +64,12 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, cut: &watch::Send
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_is_cut_off_refuses_and_comes_back_as_a_follower() {
+/// A cluster whose nodes reach each other over links only, and the links by (from, to).
+async fn linked() -> (Cluster, BTreeMap<(usize, usize), Link>, JoinSet<()>) {
     let mut cluster = Cluster::running(3).await;
     cluster.kill_all().await;
-    // Restarted with addresses of its own for each node: all traffic goes through the links.
     let (mut links, mut tasks) = (BTreeMap::new(), JoinSet::new());
+    // Once there is data, each node's list is only where it looks for the others.
     for from in 0..3 {
         let mut members = cluster.members();
         for to in (0..3).filter(|to| *to != from) {
@@ -85,6 +85,12 @@ async fn a_leader_that_is_cut_off_refuses_and_comes_back_as_a_follower() {
             .unwrap();
         cluster.nodes[from] = Some(node);
     }
+    (cluster, links, tasks)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_refuses_and_comes_back_as_a_follower() {
+    let (mut cluster, links, mut tasks) = linked().await;
     cluster.propose(0, "before").await;
     cluster.applied(0, 1).await;
 
