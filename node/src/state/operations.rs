@@ -273,7 +273,6 @@ impl GroupState {
             session.close(room, position, last_event, newest);
         }
         session.prune(oldest);
-        self.settle(&name);
         effects.push(Effect::Left {
             position,
             socket: id,
