@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             notice = inbox.recv() => match notice {
                 Some(Notice::Event(event)) if event.name == "line" => print_line("", &event.args),
                 Some(Notice::Connected(now)) => {
-                    println!("* on {}{}", now.endpoint, if now.recovered { ", recovered" } else { "" });
+                    println!("* on {}, recovered: {}", now.endpoint, now.recovered);
                     if !now.recovered {
                         pubsub.join(&room).await?;
                     }

@@ -169,8 +169,9 @@ pub struct ResumeReport {
 /// secret: whoever has it can take the session over.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ResumeToken {
-    /// The session's private id, from the server's CONNECT.
-    pub pid: String,
+    /// The session's private id, from the server's CONNECT. Without it a durable subscriber
+    /// starts from `offset`, and anybody else anew.
+    pub pid: Option<String>,
     /// The offset of the last event that the application has handled, if any.
     pub offset: Option<String>,
 }

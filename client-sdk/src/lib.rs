@@ -15,7 +15,7 @@
 //! while let Some(notice) = inbox.recv().await {
 //!     match notice {
 //!         Notice::Event(event) => println!("{} {:?}", event.name, event.args),
-//!         Notice::Connected(now) => println!("on {}, recovered: {}", now.endpoint, now.recovered),
+//!         Notice::Connected(now) => println!("on {}, recovered {}", now.endpoint, now.recovered),
 //!         Notice::Disconnected { reason } => println!("lost: {reason}"),
 //!         other => println!("{other:?}"),
 //!     }
@@ -28,8 +28,8 @@
 //! every event that was missed comes in order and once. What it does not do yet: polling, TLS,
 //! the msgpack parser.
 //!
-//! Reading order: [`Client`], [`Socket`] and [`Inbox`], [`Notice`], [`Pubsub`]; inside: `socket_core`
-//! (what handles and task share), `connection` (the task), `transport`.
+//! Reading order: [`Client`], [`Socket`] and [`Inbox`], [`Notice`], [`Pubsub`]; inside:
+//! `socket_core` (what handles and task share), `connection` (the task), `transport`.
 
 mod backoff;
 mod client;

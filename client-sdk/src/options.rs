@@ -1,5 +1,6 @@
 //! What an application can choose, each with its default and the reason of the default.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,7 +10,7 @@ use crate::endpoint::EndpointOrder;
 use crate::event::ResumeToken;
 
 /// Choices of one client, that is of one connection.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientOptions {
     /// The order of the endpoints.
     pub order: EndpointOrder,
@@ -44,8 +45,21 @@ impl Default for ClientOptions {
     }
 }
 
+impl fmt::Debug for ClientOptions {
+    /// Without the values of headers and query, which may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientOptions")
+            .field("order", &self.order)
+            .field("backoff", &self.backoff)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("message_bytes_max", &self.message_bytes_max)
+            .field("attachments_max", &self.attachments_max)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Choices of one socket, that is of one namespace on the connection.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SocketOptions {
     /// The application's part of the CONNECT payload, a JSON object; what it contains goes
     /// before `pid` and `offset` of the same name, as in stock clients.
@@ -79,6 +93,20 @@ impl Default for SocketOptions {
             emits_buffered_max: 1024,
             emit_bytes_buffered_max: 8 << 20,
         }
+    }
+}
+
+impl fmt::Debug for SocketOptions {
+    /// Without auth and pid, which are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketOptions")
+            .field("recovery", &self.recovery)
+            .field("subscriber", &self.subscriber)
+            .field("acknowledgement", &self.acknowledgement)
+            .field("inbox_events_max", &self.inbox_events_max)
+            .field("emits_buffered_max", &self.emits_buffered_max)
+            .field("emit_bytes_buffered_max", &self.emit_bytes_buffered_max)
+            .finish_non_exhaustive()
     }
 }
 

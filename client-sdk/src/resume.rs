@@ -15,8 +15,7 @@ use crate::options::Acknowledgement;
 /// earlier session must not move the offset of the present one.
 pub(crate) type SessionNumber = u64;
 
-/// The resume state of one namespace.
-#[derive(Debug)]
+/// The resume state of one namespace. It has no `Debug`: the pid must not reach a log.
 pub(crate) struct Progress {
     /// The session's private id; `None` before the first CONNECT and without recovery.
     pid: Option<String>,
@@ -40,7 +39,7 @@ impl Progress {
         is_subscriber: bool,
     ) -> Self {
         let (pid, offset) = match token {
-            Some(token) => (Some(token.pid), token.offset.map(Arc::from)),
+            Some(token) => (token.pid, token.offset.map(Arc::from)),
             None => (None, None),
         };
         Self {
@@ -66,9 +65,11 @@ impl Progress {
         (self.pid.as_deref(), self.offset.as_deref())
     }
 
-    /// Takes the server's CONNECT; returns whether the session goes on.
-    pub(crate) fn connected(&mut self, pid: Option<&str>, is_resumed: bool) -> bool {
-        let recovered = is_resumed || (pid.is_some() && pid == self.pid.as_deref());
+    /// Takes the server's CONNECT; returns whether the session goes on. That is what `verdict`
+    /// says, and without one the stock client's rule: the pid came back unchanged.
+    pub(crate) fn connected(&mut self, pid: Option<&str>, verdict: Option<bool>) -> bool {
+        let is_same = pid.is_some() && pid == self.pid.as_deref();
+        let recovered = verdict.unwrap_or(is_same);
         self.pid = pid.map(str::to_owned);
         if !recovered {
             self.session += 1;
@@ -130,8 +131,9 @@ impl Progress {
 
     /// For an application that wants to resume in another process.
     pub(crate) fn token(&self) -> Option<ResumeToken> {
+        let pid = Some(self.pid.clone()?);
         Some(ResumeToken {
-            pid: self.pid.clone()?,
+            pid,
             offset: self.offset.as_deref().map(str::to_owned),
         })
     }
@@ -151,7 +153,7 @@ mod tests {
 
     fn connected(acknowledgement: Acknowledgement) -> Progress {
         let mut progress = Progress::new(None, acknowledgement, false);
-        assert!(!progress.connected(Some("p"), false));
+        assert!(!progress.connected(Some("p"), None));
         progress
     }
 
@@ -161,7 +163,7 @@ mod tests {
         progress.handed_over(1, &"e.1.0".into());
         let request = progress.request(arcs(&["e.2.0", "e.3.0"]));
         assert_eq!(request, (Some("p"), Some("e.1.0")));
-        assert!(progress.connected(Some("p"), false));
+        assert!(progress.connected(Some("p"), None));
         assert!(!progress.is_new("e.2.0"));
         assert!(!progress.is_new("e.3.0"));
         assert!(progress.is_new("e.4.0"));
@@ -171,7 +173,7 @@ mod tests {
     fn the_first_new_event_ends_the_comparison() {
         let mut progress = connected(Acknowledgement::OnHandOver);
         progress.request(arcs(&["e.2.0"]));
-        progress.connected(Some("p"), false);
+        progress.connected(Some("p"), None);
         assert!(progress.is_new("e.5.0"));
         assert!(progress.is_new("e.2.0"));
     }
@@ -181,7 +183,7 @@ mod tests {
         let mut progress = connected(Acknowledgement::OnHandOver);
         progress.handed_over(1, &"e.1.0".into());
         progress.request(arcs(&["e.2.0"]));
-        assert!(!progress.connected(Some("q"), false));
+        assert!(!progress.connected(Some("q"), None));
         progress.handed_over(1, &"e.2.0".into());
         assert!(progress.is_new("e.2.0"));
         assert_eq!(progress.request(arcs(&[])), (Some("q"), None));
@@ -192,7 +194,7 @@ mod tests {
         let mut progress = connected(Acknowledgement::Manual);
         progress.handed_over(1, &"e.1.0".into());
         assert_eq!(progress.request(arcs(&["e.2.0"])), (Some("p"), None));
-        progress.connected(Some("p"), false);
+        progress.connected(Some("p"), None);
         assert!(progress.is_new("e.2.0"));
         progress.acknowledge("e.1.0");
         assert_eq!(progress.token().unwrap().offset.as_deref(), Some("e.1.0"));
@@ -201,11 +203,11 @@ mod tests {
     #[test]
     fn a_subscriber_keeps_its_offset_in_a_new_session() {
         let mut progress = Progress::new(None, Acknowledgement::Manual, true);
-        progress.connected(Some("p"), false);
+        progress.connected(Some("p"), None);
         progress.acknowledge("e.7.0");
         progress.end();
         assert_eq!(progress.request(arcs(&[])), (None, Some("e.7.0")));
-        assert!(progress.connected(Some("q"), true));
+        assert!(progress.connected(Some("q"), Some(true)));
     }
 
     #[test]

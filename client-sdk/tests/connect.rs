@@ -1,5 +1,6 @@
 //! CONNECT and its refusals, events and binary both ways, acknowledgements, leaving: on literal
 //! wire against a scripted server.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod fake;
 

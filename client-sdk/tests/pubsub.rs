@@ -1,4 +1,5 @@
 //! The pubsub operations on literal wire.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod fake;
 
@@ -113,8 +114,7 @@ async fn members_and_history_are_read_whole() {
 #[tokio::test]
 async fn refusals_keep_the_code_and_unclear_ends_are_unknown_outcomes() {
     let (client, mut peer, pubsub) = start().await;
-    let mut id = 0;
-    for (answer, code) in [
+    for (id, (answer, code)) in [
         (
             r#"{"ok":false,"error":{"code":"forbidden","message":"m"}}"#,
             ErrorCode::Forbidden,
@@ -125,14 +125,16 @@ async fn refusals_keep_the_code_and_unclear_ends_are_unknown_outcomes() {
         ),
         (r#"{"ok":true}"#, ErrorCode::UnknownOutcome),
         (r#""what""#, ErrorCode::UnknownOutcome),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let request = format!(r#"42{id}["join","r"]"#);
         let answer = format!("43{id}[{answer}]");
         let refused = exchange(&mut peer, pubsub.join("r"), &request, &answer)
             .await
             .unwrap_err();
         assert_eq!(refused.code, code);
-        id += 1;
     }
     let too_large = pubsub
         .publish("r", "e", "x".repeat(100_000).as_str())

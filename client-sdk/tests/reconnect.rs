@@ -1,4 +1,5 @@
 //! Losing connections in every way, and what becomes of what was under way.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod fake;
 
@@ -37,7 +38,8 @@ async fn a_lost_connection_is_replaced_by_one_to_the_next_endpoint_that_answers(
     assert!(now.recovered && now.endpoint.starts_with(&second.url()));
     assert!(client.last_error().unwrap().contains("refused"));
     drop(peer);
-    disconnected(&mut inbox).await;
+    let reason = disconnected(&mut inbox).await;
+    assert_eq!(reason.to_string(), "transport close");
     first.accept_connect(RESUME, REPLY).await;
     connected(&mut inbox).await;
 }
@@ -239,4 +241,49 @@ async fn what_the_protocol_forbids_ends_the_connection() {
         );
         peer.expect_drop().await;
     }
+}
+
+#[tokio::test]
+async fn a_socket_that_left_while_disconnected_needs_no_further_connection() {
+    let server = FakeServer::start().await;
+    let client = client_of(&server);
+    let (socket, mut inbox) = client.socket("/", SocketOptions::default()).unwrap();
+    drop(server.accept_connect("40", REPLY).await);
+    connected(&mut inbox).await;
+    disconnected(&mut inbox).await;
+    socket.disconnect();
+    // An attempt that was under way at that moment may still arrive, once.
+    let url = server.url();
+    drop(server);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let address = url.trim_start_matches("ws://");
+    let server = FakeServer::start_at(address).await;
+    server.expect_no_connection().await;
+    socket.connect();
+    server.accept_connect("40", REPLY).await;
+    connected(&mut inbox).await;
+}
+
+#[tokio::test]
+async fn a_server_that_pings_and_does_not_read_gets_every_pong_when_it_does() {
+    let server = FakeServer::start().await;
+    let client = client_of(&server);
+    let large = SocketOptions {
+        emit_bytes_buffered_max: 64 << 20,
+        ..SocketOptions::default()
+    };
+    let (socket, mut inbox) = client.socket("/", large).unwrap();
+    let mut peer = server.accept_connect("40", REPLY).await;
+    connected(&mut inbox).await;
+    // More than the network takes while nobody reads.
+    let line = "x".repeat(90_000);
+    for _ in 0..300 {
+        socket.emit("line", line.as_str()).unwrap();
+    }
+    for _ in 0..200 {
+        peer.send("2").await;
+    }
+    peer.send(r#"42["e","e.1.0"]"#).await;
+    assert_eq!(peer.count_texts("3", 500).await, 200);
+    assert_eq!(event(&mut inbox).await.offset.as_deref(), Some("e.1.0"));
 }

@@ -1,10 +1,11 @@
 //! What a reconnection brings, and that nothing is lost or handed over twice by it.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod fake;
 
 use bytes::Bytes;
 use fake::*;
-use roomcast_client::{Acknowledgement, Inbox, ResumeReport, Socket, SocketOptions};
+use roomcast_client::{Acknowledgement, Inbox, ResumeReport, ResumeToken, Socket, SocketOptions};
 
 const REPLY: &str = r#"40{"sid":"s","pid":"p"}"#;
 
@@ -155,8 +156,8 @@ async fn the_token_resumes_from_another_client() {
     event(&mut inbox).await;
     let token = socket.resume_token().unwrap();
     assert_eq!(
-        (token.pid.as_str(), token.offset.as_deref()),
-        ("p", Some("e.1.0"))
+        (token.pid.as_deref(), token.offset.as_deref()),
+        (Some("p"), Some("e.1.0"))
     );
     drop((client, socket, inbox));
     let other = client_of(&server);
@@ -219,4 +220,21 @@ async fn a_full_inbox_stops_the_reading_and_loses_nothing() {
         assert_eq!(event(&mut inbox).await.args, [number]);
     }
     peer.expect("3").await;
+}
+
+#[tokio::test]
+async fn a_durable_subscriber_starts_from_its_offset_without_a_pid() {
+    let subscriber = SocketOptions {
+        subscriber: Some("billing".to_owned()),
+        resume: Some(ResumeToken {
+            pid: None,
+            offset: Some("e.1.0".to_owned()),
+        }),
+        ..SocketOptions::default()
+    };
+    let (server, _client, _socket, mut inbox) = start(subscriber).await;
+    let connect = r#"40{"offset":"e.1.0","subscriber":"billing"}"#;
+    let reply = r#"40{"sid":"s","pid":"p","resume":{"ok":true,"from":"e.1.0"}}"#;
+    server.accept_connect(connect, reply).await;
+    assert!(connected(&mut inbox).await.recovered);
 }

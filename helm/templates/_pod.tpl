@@ -16,6 +16,12 @@
 - {{ .Values.mode }}
 - --groups
 - {{ .Values.groups | quote }}
+- --drain-timeout
+- {{ printf "%ds" (int .Values.drain.timeoutSeconds) | quote }}
+{{- with .Values.drain.pace }}
+- --drain-pace
+- {{ . | quote }}
+{{- end }}
 {{- with .Values.cluster.retention }}
 - --retention
 - {{ . | quote }}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from command import check_flags, check_start
+from command import check_flags, check_start, check_values
 from links import check_links
 
 CHART = Path(__file__).resolve().parent.parent
@@ -26,7 +26,7 @@ REFUSED = [
     (["image.digest=sha256:short"], "digest"),
     (["cluster.retention=soon"], "retention"),
     (["ports.api=3000"], "three different ports"),
-    (["drain.terminationGracePeriodSeconds=20"], "terminationGracePeriodSeconds"),
+    (["drain.terminationGracePeriodSeconds=49"], "at least 50"),
     (["updateStrategy.partition=3"], "partition"),
     (["service.nodePort=30000"], "nodePort"),
 ]
@@ -152,12 +152,42 @@ PLANTED = {
 }
 
 
-def check_planted(report, docs):
+def set_flag(docs, flag, value):
+    arguments = container(docs)["args"]
+    arguments[arguments.index(flag) + 1] = value
+
+
+# The same for the start line, and for what the binary itself says.
+PLANTED_START = {
+    "an address the list does not have": lambda d: set_flag(d, "--advertise-peer", "x:5000"),
+    "a port that is not declared": lambda d: set_flag(d, "--client-addr", "0.0.0.0:1"),
+    "ids from zero": lambda d: container(d)["command"].__setitem__(
+        2, container(d)["command"][2].replace(" + 1", "")),
+    "a shell that does not pass the flags on": lambda d: container(d)["command"].__setitem__(
+        2, container(d)["command"][2].replace('"$@"', "")),
+}
+PLANTED_BINARY = {
+    "a flag that does not exist": lambda d: container(d)["args"].extend(["--colour", "red"]),
+    "a value that is refused": lambda d: set_flag(d, "--groups", "none"),
+    "a variable that does not exist":
+        lambda d: container(d)["env"].append({"name": "ROOMCAST_COLOUR", "value": "red"}),
+}
+
+
+def start_problems(docs):
+    """A start line so broken that it cannot be read is a problem like any other."""
+    try:
+        return check_start(docs)
+    except ValueError as error:
+        return [str(error)]
+
+
+def check_planted(report, docs, plants, check):
     """A check that cannot fail is none: every planted mistake must be found."""
-    for name, plant in PLANTED.items():
+    for name, plant in plants.items():
         broken = copy.deepcopy(docs)
         plant(broken)
-        report.claim(f"planted: {name}", "is found by the link check", bool(check_links(broken)))
+        report.claim(f"planted: {name}", "is found", bool(check(broken)))
 
 
 def main():
@@ -166,17 +196,23 @@ def main():
     rendered = check_matrix(report, helm, lint_version, kubes)
     check_refusals(report, helm, kubes[-1])
     for where, docs in rendered.items():
-        problems = check_links(docs) + check_start(docs)
+        problems = check_links(docs) + start_problems(docs)
         report.claim(where, f"links and start command: {problems}", not problems)
     help_text = run([binary, "serve", "--help"])
     report.claim(binary, "answers `serve --help`", help_text.returncode == 0)
+
+    def binary_problems(docs):
+        return check_flags(docs, help_text.stdout) + check_values(docs, binary)
+
     for where, docs in rendered.items():
-        problems = check_flags(docs, help_text.stdout)
-        report.claim(where, f"uses flags of the binary: {problems}", not problems)
+        problems = binary_problems(docs)
+        report.claim(where, f"is what the binary takes: {problems}", not problems)
     default = next((docs for where, docs in rendered.items() if where.startswith("default")), None)
     report.claim("default values", "were rendered", default is not None)
     if default:
-        check_planted(report, default)
+        check_planted(report, default, PLANTED, check_links)
+        check_planted(report, default, PLANTED_START, start_problems)
+        check_planted(report, default, PLANTED_BINARY, binary_problems)
     print(f"chart: {report.passed} passed, {report.failed} failed", flush=True)
     sys.exit(1 if report.failed else 0)
 

@@ -83,3 +83,17 @@ def check_flags(docs, help_text):
         if name.startswith("ROOMCAST_") and name not in variables:
             problems.append(f"`serve --help` does not name {name}")
     return problems
+
+
+def check_values(docs, binary):
+    """The binary accepts every value: given one wrong flag besides, it complains of that one alone.
+
+    It names all wrong values at once and opens nothing then, so nothing is started here.
+    """
+    arguments = started(docs, 0, "zone-a") + ["--keys-max", "nonsense"]
+    done = subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=10,
+                          check=False, env={"PATH": "/usr/bin:/bin"})
+    refused = [line.strip() for line in done.stderr.splitlines() if line.startswith("  ")]
+    if done.returncode == 0 or not any("--keys-max" in line for line in refused):
+        return [f"`serve` did not refuse a planted wrong value: {done.stderr}"]
+    return [f"`serve` refuses: {line}" for line in refused if "--keys-max" not in line]

@@ -1,7 +1,8 @@
 // Plays the demo in headless Chromium, checks what the page promises, and takes README's picture.
 //
-//   node screenshot.mjs --url http://127.0.0.1:3000 --out ../../docs/page.png [--kill] [--dark]
+//   node screenshot.mjs --bin PATH | --url http://127.0.0.1:3000 [--out FILE.png] [--kill] [--dark]
 //
+// With --bin it starts `roomcast dev` by itself on free ports, with data of its own, and ends it.
 // Two windows on two nodes talk; then the second one's connection is cut or, with --kill, its
 // node's process is killed with SIGKILL (the pid that the page shows: a node of `roomcast dev` on
 // this machine). It exits 0 only when both windows then show the same lines in the same order, the
@@ -10,7 +11,7 @@
 // with `ws`, which comes with socket.io-client.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -19,13 +20,23 @@ import WebSocket from "ws";
 const { values: options } = parseArgs({
   options: {
     url: { type: "string", default: "http://127.0.0.1:3000" },
-    out: { type: "string", default: "page.png" },
+    bin: { type: "string" },
+    out: { type: "string" },
     kill: { type: "boolean", default: false },
     dark: { type: "boolean", default: false },
   },
 });
 
 const WAIT_MS = 20000;
+// A debug build that founds a cluster on a busy machine.
+const START_MS = 60000;
+const LOG_SHOWN = 3000;
+// How long a drain may take before it is no longer waited for.
+const END_MS = 30000;
+// `dev` takes P to P+3, P+1001 to P+1003 and P+2001 to P+2003.
+const PORTS_FROM = 20000;
+const PORTS_SPAN = 8000;
+const START_TRIES = 5;
 const WIDE = { width: 1060, height: 720 };
 const NARROW = { width: 380, height: 720 };
 const TALK = [
@@ -39,14 +50,65 @@ const AFTER = [1, "Back, with the same session. I got all three."];
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-async function until(what, probe) {
-  const end = Date.now() + WAIT_MS;
+async function until(what, probe, limitMs = WAIT_MS) {
+  const end = Date.now() + limitMs;
   while (Date.now() < end) {
     const found = await probe();
     if (found) return found;
     await pause(50);
   }
-  throw new Error(`waited ${WAIT_MS} ms in vain: ${what}`);
+  throw new Error(`waited ${limitMs} ms in vain: ${what}`);
+}
+
+async function end(child) {
+  const gone = child.exitCode !== null || child.signalCode !== null;
+  child.kill("SIGTERM");
+  const killer = setTimeout(() => child.kill("SIGKILL"), END_MS);
+  if (!gone) await new Promise((done) => child.once("exit", done));
+  clearTimeout(killer);
+}
+
+// Chromium's helpers outlive it for a moment and go on writing.
+async function remove(directory) {
+  const removed = () => {
+    try {
+      rmSync(directory, { recursive: true, force: true });
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  await until(`${directory} can be removed`, removed);
+}
+
+// Three nodes and a balancer in a directory of their own; another port when one is taken.
+async function startCluster() {
+  for (let left = START_TRIES; left > 0; left -= 1) {
+    const directory = mkdtempSync(join(tmpdir(), "roomcast-page-"));
+    const port = PORTS_FROM + Math.floor(Math.random() * PORTS_SPAN);
+    const flags = ["dev", "--port", port, "--data-dir", directory, "--page-dir", "."].map(String);
+    const log = openSync(join(directory, "dev.log"), "w");
+    const child = spawn(options.bin, flags, { stdio: ["ignore", log, log] });
+    closeSync(log);
+    const url = `http://127.0.0.1:${port}`;
+    const stop = async () => {
+      await end(child);
+      await remove(directory);
+    };
+    const ready = async () => {
+      if (child.exitCode !== null) return "ended";
+      await pause(500);
+      const answer = await fetch(`${url}/readyz`).catch(() => null);
+      return answer?.ok && "ready";
+    };
+    const outcome = await until("a ready cluster", ready, START_MS).catch((error) => error.message);
+    if (outcome === "ready") return { url, stop };
+    const said = readFileSync(join(directory, "dev.log"), "utf8").slice(-LOG_SHOWN);
+    await stop();
+    const taken = /taken|in use/i.test(said);
+    if (!taken) throw new Error(`no cluster on ${url}: ${outcome}\n${said}`);
+  }
+  throw new Error(`no free ports in ${START_TRIES} tries`);
 }
 
 // Chromium with an empty profile; the flags keep it from looking for hosts of its own.
@@ -82,9 +144,8 @@ async function startChromium() {
     }
   });
   const stop = async () => {
-    child.kill("SIGTERM");
-    await Promise.race([new Promise((done) => child.once("exit", done)), pause(5000)]);
-    rmSync(profile, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 });
+    await end(child);
+    await remove(profile);
   };
   return { address, stop };
 }
@@ -107,7 +168,7 @@ async function connect(address) {
       waiting.set((last += 1), { done, fail });
       wire.send(JSON.stringify({ id: last, method, params, sessionId }));
     });
-  return { call, close: () => wire.close() };
+  return { call };
 }
 
 async function openWindow(chromium, size, url) {
@@ -168,9 +229,9 @@ async function bothAreMembers(windows) {
 }
 
 // A room of its own, so that an earlier run's lines are not in the picture.
-async function play(chromium) {
+async function play(chromium, url) {
   const room = `tea-${Date.now().toString(36).slice(-4)}`;
-  const address = (nick) => `${options.url}/?nick=${nick}&room=${room}`;
+  const address = (nick) => `${url}/?nick=${nick}&room=${room}`;
   const ada = await openWindow(chromium, NARROW, address("Ada"));
   const grace = await openWindow(chromium, WIDE, address("Grace"));
   await until("two windows on two nodes", async () => {
@@ -237,18 +298,23 @@ async function compose(chromium, shots) {
 }
 
 async function main() {
+  const cluster = options.bin ? await startCluster() : null;
+  const url = cluster?.url ?? options.url;
   const browser = await startChromium();
   try {
     const chromium = await connect(browser.address);
-    const scene = await play(chromium);
+    const scene = await play(chromium, url);
     const good = await judge(scene);
-    const shots = [await scene.grace.shoot(), await scene.ada.shoot()];
-    writeFileSync(options.out, await compose(chromium, shots));
-    console.log(`page: picture in ${options.out}`);
-    chromium.close();
+    if (options.out) {
+      const shots = [await scene.grace.shoot(), await scene.ada.shoot()];
+      writeFileSync(options.out, await compose(chromium, shots));
+      console.log(`page: picture in ${options.out}`);
+    }
+    await chromium.call("Browser.close");
     process.exitCode = good ? 0 : 1;
   } finally {
     await browser.stop();
+    await cluster?.stop();
   }
 }
 

@@ -27,10 +27,11 @@ function hue(name) {
 function lineElement(line) {
   const who = element("span", { className: "who", textContent: line.nick });
   who.style.setProperty("--hue", hue(String(line.nick)));
-  const where = element("span", { className: "where", title: "the line's offset in the log" });
+  const where = element("span", { className: "where", title: `Offset in the log: ${line.offset}` });
   if (line.how === "replayed")
     where.append(element("span", { className: "mark", textContent: "replayed" }));
-  where.append(line.offset ?? "");
+  // The epoch, the same for all lines of a log, is left to the title.
+  where.append(String(line.offset ?? "").replace(/^[^.]*\./, ""));
   return element(
     "li",
     { dataset: { how: line.how } },

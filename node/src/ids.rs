@@ -165,6 +165,10 @@ mod tests {
             assert_eq!(Pid::parse(&pid.reveal()), Some(pid));
         }
         assert_eq!(SocketId::parse("short"), None);
-        assert_eq!(SocketId::parse("AAAAAAAAAAAAAAAAAAAAAB"), None, "unused bits must be zero");
+        assert_eq!(
+            SocketId::parse("AAAAAAAAAAAAAAAAAAAAAB"),
+            None,
+            "unused bits must be zero"
+        );
     }
 }

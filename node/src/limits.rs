@@ -1,5 +1,5 @@
-//! Every bound of this crate by name, with its unit, its reason and the policy at the limit. A bound
-//! that an operator may change is a `Config` field; what stands here is its default.
+//! Every bound of this crate by name, with its unit, its reason and the policy at the limit. A
+//! bound that an operator may change is a `Config` field; what stands here is its default.
 
 use std::time::Duration;
 
@@ -39,8 +39,9 @@ pub const CLOSE_LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// Engine.IO sessions on one node by default; above, a handshake gets 503 and goes elsewhere.
 pub const SESSIONS_MAX: usize = 100_000;
-/// HTTP connections that carry no session, by default: probes, pages, handshakes under way. At the limit a
-/// connection gets 503 unread. Apart from the sessions, so that a full node still answers its probes.
+/// HTTP connections that carry no session, by default: probes, pages, handshakes under way. At the
+/// limit a connection gets 503 unread. Apart from the sessions, so that a full node still answers
+/// its probes.
 pub const HTTP_CONNECTIONS_MAX: usize = 8192;
 /// Connections over the limit that are being told so; above, they are just dropped.
 pub const REFUSALS_IN_FLIGHT_MAX: usize = 64;

@@ -120,7 +120,7 @@ metrics_table! {
     Gauge catching_up() "roomcast_catching_up_sockets"
         "Sockets that read what they missed from the log";
     Counter events_published() "roomcast_events_published_total"
-        "Logged events that clients of this node published";
+        "Logged events that handlers of this node issued";
     Counter deliveries() "roomcast_deliveries_total"
         "Events put into outboxes of sockets";
     Counter replayed() "roomcast_replayed_events_total"
@@ -138,7 +138,7 @@ metrics_table! {
 
     // Log and replication.
     Counter proposals(result) "roomcast_proposals_total"
-        "Batches proposed by this node, by result";
+        "Batches sent to a leader by this node: sent, and sent again";
     Counter operations() "roomcast_operations_total"
         "Operations proposed by this node";
     Histogram batch_operations() "roomcast_batch_operations"
@@ -149,8 +149,6 @@ metrics_table! {
         "Operations that wait to be proposed";
     Gauge applied_index(group) "roomcast_applied_index"
         "Last applied entry, by group";
-    Gauge apply_lag(group) "roomcast_apply_lag_entries"
-        "Committed entries not applied yet, by group";
     Gauge leading(group) "roomcast_leading"
         "1 while this node leads the group";
     Counter leader_changes(group) "roomcast_leader_changes_total"

@@ -183,3 +183,34 @@ fn table(answer: &Answer) -> String {
 fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
     text.write_fmt(more).expect("a String takes everything");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_a_table_for_people() {
+        let answer = json!({
+            "node_id": 2, "cluster_id": "c1", "version": "0.1.0", "zone": "z", "ready": false,
+            "reason": "no quorum",
+            "groups": [{
+                "group": 0, "leader": null, "term": 3, "applied": 12, "first": 1,
+                "connected": 2, "away": 1, "hash": "00ff",
+            }],
+            "namespace": { "name": "/", "group": 0, "leader": null },
+        });
+        assert_eq!(
+            table(&serde_json::from_value(answer).unwrap()),
+            "node 2 of cluster c1, version 0.1.0, zone z, not ready: no quorum\n\
+             group  leader  term  applied  first  connected  away  hash\n    \
+                 0       -     3       12      1          2     1  00ff\n\
+             / is in group 0"
+        );
+    }
+
+    #[test]
+    fn a_namespace_survives_its_way_through_a_query() {
+        let text: String = "/a b&ü".bytes().map(escaped).collect();
+        assert_eq!(text, "/a%20b%26%C3%BC");
+    }
+}

@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
 use crate::connection::live::{Incoming, Live};
+use crate::connection::writing::{Sockets, Writing};
 use crate::endpoint::{Endpoint, EndpointList};
 use crate::event::DisconnectReason;
 use crate::options::ClientOptions;
@@ -102,7 +103,7 @@ pub(crate) struct Connection<C> {
     /// A server asked for this delay before the next attempt.
     retry_after: Option<Duration>,
     /// Half-open transports.
-    abandoned: VecDeque<(Reader, Writer)>,
+    abandoned: VecDeque<(Reader, Writing)>,
 }
 
 impl<C: Connector> Connection<C> {
@@ -134,7 +135,8 @@ impl<C: Connector> Connection<C> {
                 break farewell;
             }
             let mut live = match self.establish().await {
-                Ok(live) => live,
+                Ok(Some(live)) => live,
+                Ok(None) => continue,
                 Err(farewell) => break farewell,
             };
             match self.serve(&mut live).await {
@@ -169,7 +171,7 @@ impl<C: Connector> Connection<C> {
     async fn wait_until_wanted(&mut self) -> Result<(), Farewell> {
         let shared = self.shared.clone();
         loop {
-            if self.sockets().iter().any(|socket| socket.is_active()) {
+            if is_wanted(&self.sockets()) {
                 return Ok(());
             }
             tokio::select! { biased;
@@ -179,30 +181,25 @@ impl<C: Connector> Connection<C> {
         }
     }
 
-    /// Tries endpoints until one answers with an open packet.
-    async fn establish(&mut self) -> Result<Live, Farewell> {
-        loop {
-            self.wait_before_attempt().await?;
-            self.is_delayed = true;
-            let endpoint = self.endpoints.next_endpoint(rand::random());
-            let outcome = self.attempt(&endpoint).await?;
-            match outcome {
-                Ok((transport, open)) => {
-                    let max_payload = usize::try_from(open.max_payload).unwrap_or(usize::MAX);
-                    self.shared
-                        .max_payload
-                        .store(max_payload, Ordering::Relaxed);
-                    tracing::debug!(%endpoint, "transport open");
-                    return Ok(Live::new(
-                        transport,
-                        &open,
-                        endpoint.to_string(),
-                        &self.options,
-                    ));
-                }
-                Err(error) => self.note_failure(&endpoint, &error),
+    /// Tries the next endpoint; `None` if it does not answer with an open packet.
+    async fn establish(&mut self) -> Result<Option<Live>, Farewell> {
+        self.wait_before_attempt().await?;
+        self.is_delayed = true;
+        let endpoint = self.endpoints.next_endpoint(rand::random());
+        let (transport, open) = match self.attempt(&endpoint).await? {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.note_failure(&endpoint, &error);
+                return Ok(None);
             }
-        }
+        };
+        let max_payload = usize::try_from(open.max_payload).unwrap_or(usize::MAX);
+        self.shared
+            .max_payload
+            .store(max_payload, Ordering::Relaxed);
+        tracing::debug!(%endpoint, "transport open");
+        let endpoint = endpoint.to_string();
+        Ok(Some(Live::new(transport, &open, endpoint, &self.options)))
     }
 
     /// One attempt, which the application can cut or end.
@@ -263,6 +260,9 @@ impl<C: Connector> Connection<C> {
         let shared = self.shared.clone();
         loop {
             let sockets = self.sockets();
+            if !is_wanted(&sockets) {
+                return Ended::Unused;
+            }
             live.connect_wanted(&sockets);
             let incoming = tokio::select! { biased;
                 command = self.commands.recv() => match self.obey(command) {
@@ -273,15 +273,11 @@ impl<C: Connector> Connection<C> {
                     Err(farewell) => return Ended::Farewell(farewell),
                 },
                 incoming = live.next(&sockets) => incoming,
-                () = shared.wake.notified() => {
-                    if self.sockets().iter().all(|socket| !socket.is_active()) {
-                        return Ended::Unused;
-                    }
-                    continue;
-                }
+                () = shared.wake.notified() => continue,
             };
             let taken = match incoming {
                 Incoming::Message(message) => live.receive(message, &sockets),
+                Incoming::Written => Ok(()),
                 Incoming::Failed(error) => Err(error.into()),
                 Incoming::Silence => Err(DisconnectReason::PingTimeout),
             };
@@ -290,9 +286,6 @@ impl<C: Connector> Connection<C> {
             }
             if let Err(reason) = taken {
                 return Ended::Lost(reason);
-            }
-            if sockets.iter().all(|socket| !socket.is_active()) {
-                return Ended::Unused;
             }
         }
     }
@@ -308,7 +301,7 @@ impl<C: Connector> Connection<C> {
         if self.abandoned.len() == ABANDONED_MAX {
             self.abandoned.pop_front();
         }
-        self.abandoned.push_back((live.reader, live.writer));
+        self.abandoned.push_back((live.reader, live.writing));
     }
 
     /// Writes what is queued and closes the transport, within a bounded time.
@@ -341,6 +334,11 @@ impl<C: Connector> Connection<C> {
         }
         step
     }
+}
+
+/// Whether any socket has a reason to have a transport.
+fn is_wanted(sockets: &Sockets) -> bool {
+    sockets.iter().any(|socket| socket.is_active())
 }
 
 /// What a command means for a transport that is open.

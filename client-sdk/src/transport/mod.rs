@@ -46,6 +46,16 @@ pub(crate) enum TransportError {
     Failed(String),
 }
 
+impl TransportError {
+    /// The end without a close frame.
+    pub(crate) fn end() -> Self {
+        Self::Closed {
+            code: None,
+            word: String::new(),
+        }
+    }
+}
+
 /// The receiving half. Its end is a close without a close frame.
 pub(crate) type Reader = Pin<Box<dyn Stream<Item = Result<Message, TransportError>> + Send>>;
 /// The sending half. Closing it says goodbye; dropping both halves does not.

@@ -8,6 +8,7 @@ use http::header::RETRY_AFTER;
 use tokio::net::TcpStream;
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
 
@@ -102,10 +103,9 @@ fn transport_error(error: Error) -> TransportError {
             status: response.status().as_u16(),
             retry_after: retry_after(response.headers()),
         },
-        Error::ConnectionClosed | Error::AlreadyClosed => TransportError::Closed {
-            code: None,
-            word: String::new(),
-        },
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => TransportError::end(),
         error => TransportError::Failed(error.to_string()),
     }
 }

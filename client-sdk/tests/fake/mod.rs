@@ -42,7 +42,11 @@ pub struct FakeServer {
 
 impl FakeServer {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0").await
+    }
+
+    pub async fn start_at(address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         Self { listener }
     }
 
@@ -66,6 +70,7 @@ impl FakeServer {
     pub async fn accept_with(&self, open: &str) -> Peer {
         let stream = self.accept_tcp().await;
         let mut uri = String::new();
+        #[allow(clippy::result_large_err, reason = "the library's callback is so")]
         let note = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
             uri = request.uri().to_string();
             Ok(response)
@@ -129,6 +134,19 @@ impl Peer {
             .unwrap();
         assert!(message.to_text().unwrap().starts_with("40"), "{message:?}");
         self.send(reply).await;
+    }
+
+    /// How many of the next `of` messages are `text`.
+    pub async fn count_texts(&mut self, text: &str, of: usize) -> usize {
+        let mut count = 0;
+        for _ in 0..of {
+            let message = soon("a message", self.socket.next())
+                .await
+                .unwrap()
+                .unwrap();
+            count += usize::from(message == Message::text(text.to_owned()));
+        }
+        count
     }
 
     /// The client sends nothing now.

@@ -48,24 +48,39 @@ impl CatchUp {
             Err(Ended::Unreadable) => CloseReason::NoQuorum,
             Err(Ended::Lost) => CloseReason::SlowConsumer,
         };
-        tracing::info!(group = self.group, ?reason, "a replay cannot go on: closing the transport");
+        tracing::info!(
+            group = self.group,
+            ?reason,
+            "a replay cannot go on: closing the transport"
+        );
         self.socket.session.close(reason);
     }
 
     async fn replay(&self, start: Position) -> Result<(), Ended> {
         let mut cursor = start;
         loop {
-            // Never beyond the fan-out: answers up to its position are held or sent already.
-            let through = self.progress.position();
+            // Never beyond the fan-out: answers up to its position are held or sent already. Nor
+            // beyond what the log counts as applied, which follows a moment later.
+            let readable = Position::new(self.history.applied(), u32::MAX);
+            let through = self.progress.position().min(readable);
             let view = self.replica.view();
             let socket = &self.socket;
             let owed = view
-                .owed(&socket.id, socket.generation, cursor, limits::REPLAY_PAGE_EVENTS)
+                .owed(
+                    &socket.id,
+                    socket.generation,
+                    cursor,
+                    limits::REPLAY_PAGE_EVENTS,
+                )
                 .ok_or(Ended::NotOurs)?;
             if owed.lost {
                 return Err(Ended::Lost);
             }
-            let due: Vec<_> = owed.positions.into_iter().filter(|at| *at <= through).collect();
+            let due: Vec<_> = owed
+                .positions
+                .into_iter()
+                .filter(|at| *at <= through)
+                .collect();
             self.play(&view, &due).await?;
             cursor = cursor.max(owed.through.min(through));
             self.flush_held(cursor).await?;
@@ -79,15 +94,18 @@ impl CatchUp {
     }
 
     async fn play(&self, view: &GroupState, due: &[Position]) -> Result<(), Ended> {
-        let events = self.history.events(due).await.map_err(|_| Ended::Unreadable)?;
+        let events = self
+            .history
+            .events(due)
+            .await
+            .map_err(|_| Ended::Unreadable)?;
         crate::metrics::replayed().increment(events.len() as u64);
         for event in events {
             if view.is_excepted(&self.socket.id, &event.except, event.position) {
                 continue;
             }
             self.flush_held(event.position).await?;
-            let frames =
-                Encoded::new(&event, self.replica.epoch()).frames(self.socket.recoverable);
+            let frames = Encoded::new(&event, self.replica.epoch()).frames(self.socket.recoverable);
             let pushed = self.socket.session.push_when_space(frames).await;
             pushed.map_err(|_| Ended::NotOurs)?;
         }

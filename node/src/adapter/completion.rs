@@ -88,7 +88,10 @@ pub(crate) struct Attach {
 #[derive(Debug)]
 pub(crate) enum Attached {
     /// The socket is live; its CONNECT is in the outbox.
-    Socket { socket: Arc<LocalSocket>, recovered: bool },
+    Socket {
+        socket: Arc<LocalSocket>,
+        recovered: bool,
+    },
     /// A resume was refused: the client starts anew.
     NotRecovered(ResumeRefusal),
     /// The connect was refused by apply.

@@ -31,7 +31,13 @@ struct Link {
 
 impl Courier {
     pub(crate) fn new(group: GroupId, consensus: Consensus, leadership: Arc<Leadership>) -> Self {
-        Self { group, consensus, leadership, link: None, trouble: Arc::new(Notify::new()) }
+        Self {
+            group,
+            consensus,
+            leadership,
+            link: None,
+            trouble: Arc::new(Notify::new()),
+        }
     }
 
     /// Something that was sent may not have arrived.
@@ -49,19 +55,30 @@ impl Courier {
             }
             return;
         }
-        match status.leader.filter(|leader| *leader != self.consensus.node_id()) {
+        match status
+            .leader
+            .filter(|leader| *leader != self.consensus.node_id())
+        {
             Some(leader) => self.send_to(leader, command).await,
             None => self.trouble.notify_one(),
         }
     }
 
     async fn send_to(&mut self, leader: NodeId, command: Bytes) {
-        let usable = self.link.as_ref().is_some_and(|l| l.leader == leader && !l.requests.is_closed());
+        let usable = self
+            .link
+            .as_ref()
+            .is_some_and(|l| l.leader == leader && !l.requests.is_closed());
         if !usable {
             self.link = self.open(leader);
         }
         let header = Some(self.consensus.header(leader));
-        let request = ProposeRequest { header, group: self.group, command, sequence: 0 };
+        let request = ProposeRequest {
+            header,
+            group: self.group,
+            command,
+            sequence: 0,
+        };
         let sent = match &self.link {
             Some(link) => link.requests.send(request).await.is_ok(),
             None => false,

@@ -20,14 +20,23 @@ pub(crate) struct Encoded<'a> {
 
 impl<'a> Encoded<'a> {
     pub(crate) fn new(event: &'a Event, epoch: u64) -> Self {
-        Self { event, epoch, stamped: None, plain: None }
+        Self {
+            event,
+            epoch,
+            stamped: None,
+            plain: None,
+        }
     }
 
     /// The frames for a socket with or without recovery. An event with an ack id carries no offset:
     /// a stock client would hand it to the handler as an argument.
     pub(crate) fn frames(&mut self, recoverable: bool) -> Arc<Frames> {
         let stamped = recoverable && self.event.request.is_none();
-        let slot = if stamped { &mut self.stamped } else { &mut self.plain };
+        let slot = if stamped {
+            &mut self.stamped
+        } else {
+            &mut self.plain
+        };
         slot.get_or_insert_with(|| {
             let position = stamped.then_some(self.event.position);
             event_frames(self.event, position.map(|at| offset(self.epoch, at)))
@@ -38,7 +47,11 @@ impl<'a> Encoded<'a> {
 
 /// A position of a log as clients see it.
 pub(crate) fn offset(epoch: u64, position: Position) -> Offset {
-    Offset { epoch, index: position.index, op: position.op }
+    Offset {
+        epoch,
+        index: position.index,
+        op: position.op,
+    }
 }
 
 /// Builds the frames of an event.

@@ -60,6 +60,7 @@ pub(crate) struct Fanout<S> {
     /// Rooms of sockets whose connect is being applied: their join precedes their attach.
     pub(crate) arriving: Vec<(SocketId, Vec<Arc<str>>)>,
     pub(crate) deliveries: metrics::Counter,
+    pub(crate) live: metrics::Gauge,
 }
 
 impl<S: Sockets> Fanout<S> {
@@ -106,42 +107,43 @@ impl<S: Sockets> Fanout<S> {
     fn effect(&mut self, effect: Effect) {
         match effect {
             Effect::Published(event) => self.deliver(&event),
-            Effect::Joined { socket, owner, rooms, .. } if self.is_ours(owner) => {
-                if self.index.get(socket).is_some() {
-                    self.index.join(socket, &rooms);
-                } else {
-                    self.arriving.push((socket, rooms));
-                }
-            }
-            Effect::Left { socket, owner, rooms, .. } if self.is_ours(owner) => {
-                self.index.leave(socket, &rooms);
-            }
-            Effect::Fenced { socket, owner, generation, .. } if self.is_ours(owner) => {
-                self.fence(socket, generation);
-            }
+            Effect::Joined {
+                socket,
+                owner,
+                rooms,
+                ..
+            } => self.joined(socket, owner, rooms),
+            Effect::Left {
+                socket,
+                owner,
+                rooms,
+                ..
+            } if self.has(socket, owner) => self.index.leave(socket, &rooms),
+            Effect::Fenced {
+                socket,
+                owner,
+                generation,
+                ..
+            } if self.has(socket, owner) => self.fence(socket, generation),
             Effect::WentAway { socket, owner, .. } | Effect::Ended { socket, owner, .. }
-                if self.is_ours(owner) =>
+                if self.has(socket, owner) =>
             {
-                if let Some(member) = self.index.remove(socket) {
+                if let Some(member) = self.remove(socket) {
                     member.stop();
                 }
             }
-            Effect::Op { incarnation, sequence, op, position, result } => {
+            Effect::Op {
+                incarnation,
+                sequence,
+                op,
+                position,
+                result,
+            } => {
                 let completion = self.pending.take(incarnation, sequence, op);
-                self.complete(completion, position, result);
+                self.complete(completion, incarnation, position, result);
             }
-            Effect::Registered { incarnation, .. } => {
-                if self.pending.registered(incarnation) {
-                    tracing::debug!(group = self.group, "registered as a producer");
-                }
-            }
-            Effect::Detached { incarnation, .. } => {
-                if self.pending.detached(incarnation) {
-                    tracing::warn!(group = self.group, "detached: this node's lease had expired");
-                    self.lease.revoke();
-                    self.close_all(CloseReason::Fenced);
-                }
-            }
+            Effect::Registered { incarnation, .. } => self.pending.registered(incarnation),
+            Effect::Detached { incarnation, .. } => self.detached(incarnation),
             Effect::UnknownProducer { incarnation, .. } => {
                 self.pending.detached(incarnation);
             }
@@ -149,14 +151,46 @@ impl<S: Sockets> Fanout<S> {
         }
     }
 
-    fn is_ours(&self, owner: Incarnation) -> bool {
-        self.pending.incarnation() == owner
+    /// Everything that this node owned in that life goes: nothing after this position is delivered.
+    fn detached(&mut self, incarnation: Incarnation) {
+        for id in self.index.owned_by(incarnation) {
+            if let Some(socket) = self.remove(id) {
+                socket.stop();
+                socket.session.close(CloseReason::Fenced);
+            }
+        }
+        if self.pending.detached(incarnation) {
+            tracing::warn!(
+                group = self.group,
+                "detached: this node's lease had expired"
+            );
+            self.lease.revoke();
+        }
+    }
+
+    /// Whether an effect is about a socket as this node owns it.
+    fn has(&self, socket: SocketId, owner: Incarnation) -> bool {
+        self.index
+            .get(socket)
+            .is_some_and(|local| local.owner == owner)
+    }
+
+    fn joined(&mut self, socket: SocketId, owner: Incarnation, rooms: Vec<Arc<str>>) {
+        if self.has(socket, owner) {
+            self.index.join(socket, &rooms);
+        } else if self.pending.incarnation() == owner {
+            self.arriving.push((socket, rooms));
+        }
     }
 
     fn deliver(&mut self, event: &Event) {
         let epoch = self.replica.epoch();
-        if let Some(request) = event.request.filter(|request| self.is_ours(request.incarnation)) {
-            self.requests.expect(request.number, request.expected as usize);
+        if let Some(request) = event
+            .request
+            .filter(|request| self.pending.incarnation() == request.incarnation)
+        {
+            self.requests
+                .expect(request.number, request.expected as usize);
         }
         let mut encoded = Encoded::new(event, epoch);
         let position = event.position;
@@ -180,22 +214,38 @@ impl<S: Sockets> Fanout<S> {
     }
 
     fn fence(&mut self, id: SocketId, generation: u64) {
-        if self.index.get(id).is_some_and(|socket| socket.generation <= generation)
-            && let Some(socket) = self.index.remove(id)
+        if self
+            .index
+            .get(id)
+            .is_some_and(|socket| socket.generation <= generation)
+            && let Some(socket) = self.remove(id)
         {
             socket.stop();
             socket.session.close(CloseReason::Fenced);
         }
     }
 
+    fn remove(&mut self, id: SocketId) -> Option<Arc<LocalSocket>> {
+        let removed = self.index.remove(id);
+        self.live.decrement(f64::from(u8::from(removed.is_some())));
+        removed
+    }
+
     fn close_all(&mut self, reason: CloseReason) {
         for socket in self.index.drain() {
+            self.live.decrement(1.0);
             socket.stop();
             socket.session.close(reason);
         }
     }
 
-    fn complete(&mut self, completion: Completion, position: Position, result: OpResult) {
+    fn complete(
+        &mut self,
+        completion: Completion,
+        owner: Incarnation,
+        position: Position,
+        result: OpResult,
+    ) {
         let epoch = self.replica.epoch();
         match completion {
             Completion::Nothing => {}
@@ -204,23 +254,34 @@ impl<S: Sockets> Fanout<S> {
                 OpResult::Duplicate { first } => Outcome::Duplicate(offset(epoch, first)),
                 OpResult::Refused(refusal) => Outcome::Refused(refusal),
             }),
-            Completion::Attach(attach) => self.attach(*attach, position, result),
+            Completion::Attach(attach) => self.attach(*attach, owner, position, result),
         }
     }
 
-    fn attach(&mut self, attach: Attach, position: Position, result: OpResult) {
+    fn attach(&mut self, attach: Attach, owner: Incarnation, position: Position, result: OpResult) {
         match result {
             OpResult::Done => {
                 let id = attach.id.expect("a connect carries its socket's id");
-                let identity = identity(&attach, id, 1);
+                let identity = identity(&attach, owner, id, 1);
                 let socket = LocalSocket::live(identity, attach.session.clone(), position);
-                let arrived = self.arriving.iter().rposition(|(arriving, _)| *arriving == id);
-                let rooms = arrived.map(|at| self.arriving.swap_remove(at).1).unwrap_or_default();
+                let arrived = self
+                    .arriving
+                    .iter()
+                    .rposition(|(arriving, _)| *arriving == id);
+                let rooms = arrived
+                    .map(|at| self.arriving.swap_remove(at).1)
+                    .unwrap_or_default();
                 self.begin(attach, Arc::new(socket), rooms, None);
             }
-            OpResult::Resume(Verdict::Recovered { socket: id, generation, start, rooms }) => {
-                let identity = identity(&attach, id, generation);
-                let socket = LocalSocket::catching_up(identity, attach.session.clone(), start);
+            OpResult::Resume(Verdict::Recovered {
+                socket: id,
+                generation,
+                start,
+                rooms,
+            }) => {
+                let identity = identity(&attach, owner, id, generation);
+                let socket =
+                    LocalSocket::catching_up(identity, attach.session.clone(), start, position);
                 self.begin(attach, Arc::new(socket), rooms, Some(start));
             }
             OpResult::Resume(Verdict::NotRecovered(reason)) => {
@@ -241,10 +302,20 @@ impl<S: Sockets> Fanout<S> {
         rooms: Vec<Arc<str>>,
         start: Option<Position>,
     ) {
-        socket.answer_now(&connect_frames(&attach, &socket, start, self.replica.epoch()));
+        socket.answer_now(&connect_frames(
+            &attach,
+            &socket,
+            start,
+            self.replica.epoch(),
+        ));
+        self.remove(socket.id);
+        self.live.increment(1.0);
         self.index.insert(Arc::clone(&socket));
         self.index.join(socket.id, &rooms);
-        let attached = Attached::Socket { socket: Arc::clone(&socket), recovered: start.is_some() };
+        let attached = Attached::Socket {
+            socket: Arc::clone(&socket),
+            recovered: start.is_some(),
+        };
         if !attach.finish(attached) {
             self.sockets.abandoned(&socket);
             return;
@@ -255,7 +326,7 @@ impl<S: Sockets> Fanout<S> {
     }
 }
 
-fn identity(attach: &Attach, id: SocketId, generation: u64) -> Identity {
+fn identity(attach: &Attach, owner: Incarnation, id: SocketId, generation: u64) -> Identity {
     Identity {
         id,
         pid: attach.pid,
@@ -263,6 +334,7 @@ fn identity(attach: &Attach, id: SocketId, generation: u64) -> Identity {
         identity: attach.identity.clone(),
         recoverable: attach.recoverable,
         generation,
+        owner,
     }
 }
 
@@ -273,7 +345,10 @@ fn connect_frames(
     epoch: u64,
 ) -> Arc<Frames> {
     let resume = match (start, attach.resume_refused) {
-        (Some(start), _) => Some(format!(r#"{{"ok":true,"from":"{}"}}"#, offset(epoch, start))),
+        (Some(start), _) => Some(format!(
+            r#"{{"ok":true,"from":"{}"}}"#,
+            offset(epoch, start)
+        )),
         (None, Some(reason)) => Some(format!(r#"{{"ok":false,"reason":"{}"}}"#, reason.word())),
         (None, None) => None,
     };

@@ -13,8 +13,8 @@ use super::courier::Courier;
 use super::fanout::{Ask, Fanout, Progress, Sockets};
 use super::history::History;
 use super::index::Index;
-use super::lease::Lease;
 use super::leadership::Leadership;
+use super::lease::Lease;
 use super::pending::Pending;
 use super::proposer::{Proposer, Submission};
 use super::replica::{Applied, Replica};
@@ -62,7 +62,10 @@ impl Group {
         let pending = Arc::new(Pending::default());
         let lease = Arc::new(Lease::new());
         let progress = Arc::new(Progress::default());
-        let history = History { group: id, consensus: consensus.clone() };
+        let history = History {
+            group: id,
+            consensus: consensus.clone(),
+        };
         let leadership = Arc::new(Leadership::new(
             id,
             parts.groups,
@@ -99,12 +102,22 @@ impl Group {
             index: Index::default(),
             arriving: Vec::new(),
             deliveries: crate::metrics::deliveries(),
+            live: crate::metrics::sockets(),
         };
         tokio::spawn(fanout.run(applied, asked));
         replica.listen();
         tokio::spawn(proposer.run());
         tokio::spawn(Arc::clone(&leadership).run());
-        Arc::new(Self { id, replica, leadership, lease, pending, history, submissions, asks })
+        Arc::new(Self {
+            id,
+            replica,
+            leadership,
+            lease,
+            pending,
+            history,
+            submissions,
+            asks,
+        })
     }
 
     /// A frozen view of the group's state on this node.
@@ -126,7 +139,11 @@ impl Group {
             return;
         }
         let deadline = Some(Instant::now() + limits::OPERATION_DEADLINE);
-        let submission = Submission { op: Op { kind: Some(kind) }, completion, deadline };
+        let submission = Submission {
+            op: Op { kind: Some(kind) },
+            completion,
+            deadline,
+        };
         if let Err(error) = self.submissions.try_send(submission) {
             error.into_inner().completion.fail(Failure::Overloaded);
         }
@@ -143,6 +160,12 @@ impl Group {
         let consensus = self.history.consensus.clone();
         let mut courier = Courier::new(self.id, consensus, Arc::clone(&self.leadership));
         courier.send(command).await;
+    }
+
+    /// Whether this node may accept work for the group.
+    #[must_use]
+    pub fn holds_lease(&self) -> bool {
+        self.lease.holds()
     }
 
     /// Whether operations of this node are on their way to the log.
@@ -191,11 +214,18 @@ impl Parting {
 
 /// How the log names a socket of this node.
 pub(crate) fn socket_ref(socket: &LocalSocket) -> SocketRef {
-    SocketRef { id: socket.id.0.to_vec().into(), generation: socket.generation }
+    SocketRef {
+        id: socket.id.0.to_vec().into(),
+        generation: socket.generation,
+    }
 }
 
 fn part(submissions: &mpsc::Sender<Submission>, op: Op) {
-    let submission = Submission { op, completion: Completion::Nothing, deadline: None };
+    let submission = Submission {
+        op,
+        completion: Completion::Nothing,
+        deadline: None,
+    };
     if let Err(mpsc::error::TrySendError::Full(submission)) = submissions.try_send(submission) {
         let submissions = submissions.clone();
         tokio::spawn(async move {

@@ -25,6 +25,11 @@ pub(crate) struct History {
 pub(crate) struct Unreadable(pub(crate) Position);
 
 impl History {
+    /// Entries up to here can be read.
+    pub(crate) fn applied(&self) -> u64 {
+        self.consensus.status(self.group).applied
+    }
+
     /// The events at `positions`, in that order. Positions are in ascending order.
     pub(crate) async fn events(&self, positions: &[Position]) -> Result<Vec<Event>, Unreadable> {
         let mut indexes: Vec<u64> = positions.iter().map(|position| position.index).collect();
@@ -33,11 +38,16 @@ impl History {
         let mut events = Vec::with_capacity(positions.len());
         let mut current: Option<(u64, Decoded)> = None;
         for &position in positions {
-            if current.as_ref().is_none_or(|(index, _)| *index != position.index) {
+            if current
+                .as_ref()
+                .is_none_or(|(index, _)| *index != position.index)
+            {
                 let decoded = entries.get(&position.index).and_then(decode);
                 current = decoded.map(|decoded| (position.index, decoded));
             }
-            let event = current.as_ref().and_then(|(_, decoded)| decoded.event(position));
+            let event = current
+                .as_ref()
+                .and_then(|(_, decoded)| decoded.event(position));
             events.push(event.ok_or(Unreadable(position))?);
         }
         Ok(events)
@@ -49,8 +59,8 @@ impl History {
         }
         match self.consensus.read(self.group, indexes).await {
             Ok(entries) => entries.into_iter().collect(),
-            Err(hole) => {
-                tracing::debug!(group = self.group, %hole, "asking a peer for entries");
+            Err(error) => {
+                tracing::debug!(group = self.group, %error, "asking a peer for entries");
                 match self.consensus.read_remote(self.group, indexes).await {
                     Ok(entries) => entries.into_iter().collect(),
                     Err(error) => {
@@ -70,8 +80,13 @@ struct Decoded {
 
 fn decode(command: &Bytes) -> Option<Decoded> {
     let command = Command::decode(command.clone()).ok()?;
-    let Some(Body::Batch(batch)) = command.body else { return None };
-    Some(Decoded { wall_ms: command.wall_ms, batch: Batch::decode(batch).ok()? })
+    let Some(Body::Batch(batch)) = command.body else {
+        return None;
+    };
+    Some(Decoded {
+        wall_ms: command.wall_ms,
+        batch: Batch::decode(batch).ok()?,
+    })
 }
 
 impl Decoded {

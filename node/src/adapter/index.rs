@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::socket::LocalSocket;
-use crate::ids::SocketId;
+use crate::ids::{Incarnation, SocketId};
 use crate::state::Event;
 
 type Members = BTreeMap<SocketId, Arc<LocalSocket>>;
@@ -34,18 +34,47 @@ impl Index {
         self.sockets.get(&id).map(|entry| &entry.socket)
     }
 
+    /// The sockets of one life of this node as a producer.
+    pub(crate) fn owned_by(&self, incarnation: Incarnation) -> Vec<SocketId> {
+        let owned = |entry: &&Entry| entry.socket.owner == incarnation;
+        let mut ids: Vec<SocketId> = self
+            .sockets
+            .values()
+            .filter(owned)
+            .map(|entry| entry.socket.id)
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
     pub(crate) fn insert(&mut self, socket: Arc<LocalSocket>) {
-        self.remove(socket.id);
-        let rooms = self.namespaces.entry(Arc::clone(&socket.namespace)).or_default();
+        debug_assert!(
+            !self.sockets.contains_key(&socket.id),
+            "the old one is removed first"
+        );
+        let rooms = self
+            .namespaces
+            .entry(Arc::clone(&socket.namespace))
+            .or_default();
         rooms.everyone.insert(socket.id, Arc::clone(&socket));
-        self.sockets.insert(socket.id, Entry { socket, rooms: Vec::new() });
+        self.sockets.insert(
+            socket.id,
+            Entry {
+                socket,
+                rooms: Vec::new(),
+            },
+        );
     }
 
     /// Adds a socket to rooms; its own room needs no entry. Unknown sockets are ignored: their rooms
     /// come with their attach.
     pub(crate) fn join(&mut self, id: SocketId, rooms: &[Arc<str>]) {
-        let Some(entry) = self.sockets.get_mut(&id) else { return };
-        let Some(namespace) = self.namespaces.get_mut(&entry.socket.namespace) else { return };
+        let Some(entry) = self.sockets.get_mut(&id) else {
+            return;
+        };
+        let Some(namespace) = self.namespaces.get_mut(&entry.socket.namespace) else {
+            return;
+        };
         for room in rooms {
             if *room == entry.socket.id_text || entry.rooms.contains(room) {
                 continue;
@@ -57,7 +86,9 @@ impl Index {
     }
 
     pub(crate) fn leave(&mut self, id: SocketId, rooms: &[Arc<str>]) {
-        let Some(entry) = self.sockets.get_mut(&id) else { return };
+        let Some(entry) = self.sockets.get_mut(&id) else {
+            return;
+        };
         entry.rooms.retain(|room| !rooms.contains(room));
         if let Some(namespace) = self.namespaces.get_mut(&entry.socket.namespace) {
             for room in rooms {
@@ -82,17 +113,25 @@ impl Index {
 
     pub(crate) fn drain(&mut self) -> Vec<Arc<LocalSocket>> {
         self.namespaces.clear();
-        self.sockets.drain().map(|(_, entry)| entry.socket).collect()
+        self.sockets
+            .drain()
+            .map(|(_, entry)| entry.socket)
+            .collect()
     }
 
     /// Calls `deliver` once for each socket of this node that the event is for.
     pub(crate) fn each_target(&self, event: &Event, mut deliver: impl FnMut(&LocalSocket)) {
-        let Some(namespace) = self.namespaces.get(&event.namespace) else { return };
+        let Some(namespace) = self.namespaces.get(&event.namespace) else {
+            return;
+        };
         let excepted = |id: &SocketId| {
-            event.except.iter().any(|room| match namespace.rooms.get(room) {
-                Some(members) => members.contains_key(id),
-                None => SocketId::parse(room).as_ref() == Some(id),
-            })
+            event
+                .except
+                .iter()
+                .any(|room| match namespace.rooms.get(room) {
+                    Some(members) => members.contains_key(id),
+                    None => SocketId::parse(room).as_ref() == Some(id),
+                })
         };
         match event.rooms.as_slice() {
             [] => {
@@ -110,8 +149,10 @@ impl Index {
                 }
             }
             rooms => {
-                let union: BTreeMap<_, _> =
-                    rooms.iter().flat_map(|room| self.members(namespace, room)).collect();
+                let union: BTreeMap<_, _> = rooms
+                    .iter()
+                    .flat_map(|room| self.members(namespace, room))
+                    .collect();
                 for (id, socket) in union {
                     if !excepted(id) {
                         deliver(socket);

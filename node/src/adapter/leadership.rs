@@ -66,11 +66,19 @@ impl LogClock {
     /// Time since the previous stamp of this term; the first one of a term has none.
     fn elapsed(&mut self, term: u64) -> Duration {
         let now = self.sample();
-        if self.term == term { now.saturating_sub(self.stamped) } else { Duration::ZERO }
+        if self.term == term {
+            now.saturating_sub(self.stamped)
+        } else {
+            Duration::ZERO
+        }
     }
 
     fn stamp(&mut self, term: u64, elapsed: Duration) {
-        self.stamped = if self.term == term { self.stamped + elapsed } else { self.now };
+        self.stamped = if self.term == term {
+            self.stamped + elapsed
+        } else {
+            self.now
+        };
         self.term = term;
     }
 }
@@ -171,11 +179,19 @@ impl Leadership {
             return Some(vec![encode(Body::Founding(self.founding()))]);
         }
         let lease = Duration::from_millis(view.settings().lease_ms);
-        let producers: Vec<Incarnation> =
-            view.producer_incarnations().into_iter().map(|(_, incarnation)| incarnation).collect();
+        let producers: Vec<Incarnation> = view
+            .producer_incarnations()
+            .into_iter()
+            .map(|(_, incarnation)| incarnation)
+            .collect();
         let expired = self.expired_leases(term, now, lease, &producers);
         if !expired.is_empty() {
-            tracing::info!(group = self.group, count = expired.len(), "leases expired: detaching");
+            tracing::info!(
+                group = self.group,
+                count = expired.len(),
+                "leases expired: detaching"
+            );
+            crate::metrics::detaches().increment(expired.len() as u64);
             let detach = |incarnation| encode(Body::Detach(Detach { incarnation }));
             return Some(expired.into_iter().map(detach).collect());
         }
@@ -195,9 +211,14 @@ impl Leadership {
         let mut leases = self.leases.lock();
         if leases.term != term {
             // A new leader knows nothing of renewals before it: everybody gets a full lease.
-            *leases = Leases { term, renewed: HashMap::new() };
+            *leases = Leases {
+                term,
+                renewed: HashMap::new(),
+            };
         }
-        leases.renewed.retain(|incarnation, _| producers.contains(incarnation));
+        leases
+            .renewed
+            .retain(|incarnation, _| producers.contains(incarnation));
         let mut expired = Vec::new();
         for &incarnation in producers {
             let renewed = *leases.renewed.entry(incarnation).or_insert(now);
@@ -220,10 +241,17 @@ impl Leadership {
 }
 
 fn encode_tick() -> Bytes {
-    Command { version: crate::state::COMMAND_VERSION, ..Command::default() }.encode_to_vec().into()
+    Command {
+        version: crate::state::COMMAND_VERSION,
+        ..Command::default()
+    }
+    .encode_to_vec()
+    .into()
 }
 
 fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -17,7 +17,10 @@ pub(crate) struct Lease {
 
 impl Lease {
     pub(crate) fn new() -> Self {
-        Self { renewed: Mutex::new(None), lost: Notify::new() }
+        Self {
+            renewed: Mutex::new(None),
+            lost: Notify::new(),
+        }
     }
 
     /// Our incarnation is registered: a full lease begins.
@@ -54,9 +57,15 @@ impl Lease {
         *self.renewed.lock() = None;
     }
 
-    /// Resolves when the lease expired.
+    /// Resolves when the lease is not held; one that was lost and granted anew meanwhile is held.
     pub(crate) async fn lost(&self) {
-        self.lost.notified().await;
+        loop {
+            let lost = self.lost.notified();
+            if !self.holds() {
+                return;
+            }
+            lost.await;
+        }
     }
 }
 
@@ -78,6 +87,9 @@ mod tests {
         tokio::time::advance(Duration::from_millis(100)).await;
         assert!(lease.expire(length) && !lease.holds());
         lease.renewed(Instant::now());
-        assert!(!lease.holds(), "a late renewal does not bring a lost lease back");
+        assert!(
+            !lease.holds(),
+            "a late renewal does not bring a lost lease back"
+        );
     }
 }

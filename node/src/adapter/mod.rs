@@ -1,17 +1,17 @@
 //! Between sockets and the log: operations go in through a group's proposer, effects come out through
 //! its fan-out. In reading order: the road in, the log's meaning here, the road out.
 
-mod adapter;
 mod catch_up;
 mod completion;
 mod courier;
 mod encoded;
 mod fanout;
 mod group;
+mod groups;
 mod history;
 mod index;
-mod lease;
 mod leadership;
+mod lease;
 mod peers;
 mod pending;
 mod proposer;
@@ -22,11 +22,11 @@ mod requests;
 mod retention;
 mod socket;
 
-pub use adapter::{Adapter, Start};
-pub use completion::{Failure, Outcome};
 pub(crate) use completion::{Attach, Attached, Completion};
+pub use completion::{Failure, Outcome};
 pub(crate) use encoded::offset;
 pub use group::Group;
 pub(crate) use group::{Parting, socket_ref};
+pub use groups::{Adapter, Start};
 pub use requests::{Answer, Answers};
 pub use socket::LocalSocket;

@@ -3,18 +3,21 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
+use prost::Message;
+use roomcast_proto::command::{Batch, Command, command::Body};
 use roomcast_proto::peer::{
     Emit, Lease, ProposeRequest, ProposeResponse, RelayRequest, RelayResponse, RenewRequest,
     RenewResponse, relay_request::Kind,
 };
 use tonic::Status;
 
-use super::adapter::Adapter;
+use super::groups::Adapter;
 use super::requests::Answer;
 use crate::ids::{GroupId, NodeId, Position, SocketId};
 use crate::raft::{PeerHandler, ProposeError, ProposeStream};
-use crate::state::Event;
+use crate::state::{COMMAND_VERSION, Event};
 
 /// See the module's text. Requests before the adapter has started are refused as unavailable.
 #[derive(Debug)]
@@ -24,7 +27,9 @@ pub(crate) struct Peers {
 
 impl Peers {
     pub(crate) fn new() -> Self {
-        Self { adapter: OnceLock::new() }
+        Self {
+            adapter: OnceLock::new(),
+        }
     }
 
     /// From now on requests are answered.
@@ -64,9 +69,13 @@ impl PeerHandler for Peers {
     ) -> Result<RenewResponse, Status> {
         let adapter = self.adapter()?;
         let renews = |lease: &Lease| {
-            adapter.group(lease.group).is_some_and(|group| group.leadership.renew(lease.incarnation))
+            adapter
+                .group(lease.group)
+                .is_some_and(|group| group.leadership.renew(lease.incarnation))
         };
-        Ok(RenewResponse { renewed: request.leases.into_iter().filter(renews).collect() })
+        Ok(RenewResponse {
+            renewed: request.leases.into_iter().filter(renews).collect(),
+        })
     }
 
     async fn on_relay(
@@ -78,14 +87,21 @@ impl PeerHandler for Peers {
         while let Some(request) = requests.next().await {
             match request?.kind {
                 Some(Kind::Emit(emit)) => {
+                    crate::metrics::relay_received("emit").increment(1);
                     if let Some(group) = adapter.group(emit.group) {
                         group.volatile(Arc::new(event(emit)));
                     }
                 }
                 Some(Kind::Answer(answer)) => {
+                    crate::metrics::relay_received("answer").increment(1);
                     if let Ok(id) = <[u8; 16]>::try_from(answer.socket_id.as_ref()) {
-                        let data = Answer { data: answer.data, attachments: answer.attachments };
-                        adapter.requests().answer(answer.request, SocketId(id), data);
+                        let data = Answer {
+                            data: answer.data,
+                            attachments: answer.attachments,
+                        };
+                        adapter
+                            .requests()
+                            .answer(answer.request, SocketId(id), data);
                     }
                 }
                 None => {}
@@ -99,6 +115,10 @@ async fn propose(adapter: &Adapter, request: ProposeRequest) -> Result<ProposeRe
     let group = adapter
         .group(request.group)
         .ok_or_else(|| Status::invalid_argument("no such group"))?;
+    if !is_understood(&request.command) {
+        // In the log it would stop every node.
+        return Err(Status::invalid_argument("not a command of this version"));
+    }
     let leader = match group.leadership.propose(&request.command).await {
         Ok(()) => None,
         Err(ProposeError::NotLeader(leader)) => Some(leader.unwrap_or(0)),
@@ -109,6 +129,18 @@ async fn propose(adapter: &Adapter, request: ProposeRequest) -> Result<ProposeRe
         accepted: leader.is_none(),
         leader: leader.unwrap_or(0),
     })
+}
+
+fn is_understood(command: &Bytes) -> bool {
+    let Ok(command) = Command::decode(command.clone()) else {
+        return false;
+    };
+    let known = command.version == COMMAND_VERSION && command.body.is_some();
+    let Some(Body::Batch(batch)) = command.body else {
+        return known;
+    };
+    let batch = Batch::decode(batch);
+    known && batch.is_ok_and(|batch| batch.ops.iter().all(|op| op.kind.is_some()))
 }
 
 fn event(emit: Emit) -> Event {

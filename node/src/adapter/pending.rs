@@ -37,7 +37,9 @@ impl Pending {
         inner.incarnation = incarnation;
         inner.registered = false;
         let left = std::mem::take(&mut inner.batches);
-        left.into_values().flat_map(|batch| batch.completions).collect()
+        left.into_values()
+            .flat_map(|batch| batch.completions)
+            .collect()
     }
 
     pub(crate) fn incarnation(&self) -> Incarnation {
@@ -50,7 +52,10 @@ impl Pending {
 
     pub(crate) fn add(&self, sequence: u64, completions: Vec<Completion>) {
         let open = completions.len();
-        self.inner.lock().batches.insert(sequence, Batch { completions, open });
+        self.inner
+            .lock()
+            .batches
+            .insert(sequence, Batch { completions, open });
     }
 
     /// Whether any batch still waits for its operations.
@@ -73,8 +78,9 @@ impl Pending {
             return Completion::Nothing;
         };
         let slot = batch.completions.get_mut(op as usize);
-        let completion =
-            slot.map_or(Completion::Nothing, |slot| std::mem::replace(slot, Completion::Nothing));
+        let completion = slot.map_or(Completion::Nothing, |slot| {
+            std::mem::replace(slot, Completion::Nothing)
+        });
         batch.open = batch.open.saturating_sub(1);
         if batch.open == 0 {
             inner.batches.remove(&sequence);
@@ -89,9 +95,16 @@ impl Pending {
     pub(crate) fn give_up(&self, sequence: u64) {
         let completions: Vec<Completion> = {
             let mut inner = self.inner.lock();
-            let Some(batch) = inner.batches.get_mut(&sequence) else { return };
-            let calls = batch.completions.iter_mut().filter(|c| matches!(c, Completion::Call(_)));
-            calls.map(|slot| std::mem::replace(slot, Completion::Nothing)).collect()
+            let Some(batch) = inner.batches.get_mut(&sequence) else {
+                return;
+            };
+            let calls = batch
+                .completions
+                .iter_mut()
+                .filter(|c| matches!(c, Completion::Call(_)));
+            calls
+                .map(|slot| std::mem::replace(slot, Completion::Nothing))
+                .collect()
         };
         for completion in completions {
             completion.fail(Failure::UnknownOutcome);
@@ -99,14 +112,12 @@ impl Pending {
     }
 
     /// The fan-out saw our registration.
-    pub(crate) fn registered(&self, incarnation: Incarnation) -> bool {
+    pub(crate) fn registered(&self, incarnation: Incarnation) {
         let mut inner = self.inner.lock();
-        let ours = inner.incarnation == incarnation;
-        if ours {
+        if inner.incarnation == incarnation {
             inner.registered = true;
             self.changed.notify_one();
         }
-        ours
     }
 
     /// The fan-out saw our detachment: what has not been applied never will be.

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::metrics::{Counter, Gauge, Histogram};
 use bytes::Bytes;
 use prost::Message;
 use roomcast_proto::command::{Batch, Command, Op, Register, command::Body};
@@ -17,7 +18,7 @@ use super::courier::Courier;
 use super::lease::Lease;
 use super::pending::Pending;
 use crate::ids::{Entropy, Incarnation, NodeId};
-use crate::limits;
+use crate::{limits, metrics};
 
 /// How long a batch may be in flight without an outcome before it is sent again.
 const RESEND_AFTER: Duration = Duration::from_millis(700);
@@ -35,6 +36,7 @@ pub(crate) struct Submission {
 
 struct InFlight {
     sequence: u64,
+    first_sent: Instant,
     command: Bytes,
     sent: Instant,
     deadline: Option<Instant>,
@@ -51,6 +53,30 @@ pub(crate) struct Proposer {
     pub(crate) queue: VecDeque<Submission>,
     in_flight: VecDeque<InFlight>,
     next_sequence: u64,
+    metrics: Metrics,
+}
+
+/// Handles of the metrics that a proposer counts in.
+struct Metrics {
+    sent: Counter,
+    sent_again: Counter,
+    operations: Counter,
+    per_batch: Histogram,
+    seconds: Histogram,
+    waiting: Gauge,
+}
+
+impl Metrics {
+    fn new() -> Self {
+        Self {
+            sent: metrics::proposals("sent"),
+            sent_again: metrics::proposals("sent_again"),
+            operations: metrics::operations(),
+            per_batch: metrics::batch_operations(),
+            seconds: metrics::proposal_seconds(),
+            waiting: metrics::proposals_waiting(),
+        }
+    }
 }
 
 /// Why a life as a producer ended.
@@ -80,6 +106,7 @@ impl Proposer {
             queue: VecDeque::new(),
             in_flight: VecDeque::new(),
             next_sequence: 1,
+            metrics: Metrics::new(),
         }
     }
 
@@ -109,7 +136,10 @@ impl Proposer {
     }
 
     async fn register(&mut self, incarnation: Incarnation) -> Ended {
-        let register = Register { node_id: self.node, incarnation };
+        let register = Register {
+            node_id: self.node,
+            incarnation,
+        };
         let command = encode(Body::Register(register));
         let mut resend = tokio::time::interval(RESEND_AFTER / 2);
         while !self.pending.is_registered() {
@@ -148,12 +178,21 @@ impl Proposer {
                 return Ended::Life;
             }
             let pending = &self.pending;
-            while self.in_flight.front().is_some_and(|batch| !pending.contains(batch.sequence)) {
-                self.in_flight.pop_front();
+            while self
+                .in_flight
+                .front()
+                .is_some_and(|batch| !pending.contains(batch.sequence))
+            {
+                if let Some(batch) = self.in_flight.pop_front() {
+                    self.metrics
+                        .seconds
+                        .record(batch.first_sent.elapsed().as_secs_f64());
+                }
             }
             while self.in_flight.len() < limits::BATCHES_IN_FLIGHT_MAX && !self.queue.is_empty() {
                 self.send_batch(incarnation).await;
             }
+            self.metrics.waiting.set(self.queue.len() as f64);
         }
     }
 
@@ -182,7 +221,9 @@ impl Proposer {
             if full && !ops.is_empty() {
                 break;
             }
-            let Some(submission) = self.queue.pop_front() else { break };
+            let Some(submission) = self.queue.pop_front() else {
+                break;
+            };
             bytes += size;
             deadline = match (deadline, submission.deadline) {
                 (Some(a), Some(b)) => Some(a.min(b)),
@@ -193,28 +234,55 @@ impl Proposer {
         }
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let batch = Batch { incarnation, sequence, ops };
+        let batch = Batch {
+            incarnation,
+            sequence,
+            ops,
+        };
         let command = encode(Body::Batch(batch.encode_to_vec().into()));
+        self.metrics.sent.increment(1);
+        self.metrics.operations.increment(completions.len() as u64);
+        self.metrics.per_batch.record(completions.len() as f64);
         self.pending.add(sequence, completions);
         self.courier.send(command.clone()).await;
-        self.in_flight.push_back(InFlight { sequence, command, sent: Instant::now(), deadline });
+        let now = Instant::now();
+        let batch = InFlight {
+            sequence,
+            first_sent: now,
+            command,
+            sent: now,
+            deadline,
+        };
+        self.in_flight.push_back(batch);
     }
 
     /// Everything in flight goes out again, in order: apply ignores what it has seen.
     async fn resend(&mut self) {
         for batch in &mut self.in_flight {
             batch.sent = Instant::now();
+            self.metrics.sent_again.increment(1);
             self.courier.send(batch.command.clone()).await;
         }
     }
 
     fn next_wake(&self) -> Instant {
-        let resend = self.in_flight.front().map(|batch| batch.sent + RESEND_AFTER);
-        let give_up = self.in_flight.iter().filter_map(|batch| batch.deadline).min();
+        let resend = self
+            .in_flight
+            .front()
+            .map(|batch| batch.sent + RESEND_AFTER);
+        let give_up = self
+            .in_flight
+            .iter()
+            .filter_map(|batch| batch.deadline)
+            .min();
         // Every deadline is the same time after its submission: the first one is the earliest.
         let expire = self.queue.iter().find_map(|submission| submission.deadline);
         let far = Instant::now() + Duration::from_secs(60);
-        [resend, give_up, expire].into_iter().flatten().min().unwrap_or(far)
+        [resend, give_up, expire]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(far)
     }
 
     async fn on_time(&mut self) {
@@ -225,7 +293,11 @@ impl Proposer {
                 self.pending.give_up(batch.sequence);
             }
         }
-        if self.queue.iter().any(|s| s.deadline.is_some_and(|deadline| deadline <= now)) {
+        if self
+            .queue
+            .iter()
+            .any(|s| s.deadline.is_some_and(|deadline| deadline <= now))
+        {
             let queue = std::mem::take(&mut self.queue);
             for submission in queue {
                 if submission.deadline.is_some_and(|deadline| deadline <= now) {
@@ -235,7 +307,11 @@ impl Proposer {
                 }
             }
         }
-        if self.in_flight.front().is_some_and(|batch| batch.sent + RESEND_AFTER <= now) {
+        if self
+            .in_flight
+            .front()
+            .is_some_and(|batch| batch.sent + RESEND_AFTER <= now)
+        {
             self.resend().await;
         }
     }
@@ -243,7 +319,10 @@ impl Proposer {
 
 /// A command without its time fields, which the leader stamps.
 pub(crate) fn encode(body: Body) -> Bytes {
-    let command =
-        Command { version: crate::state::COMMAND_VERSION, body: Some(body), ..Command::default() };
+    let command = Command {
+        version: crate::state::COMMAND_VERSION,
+        body: Some(body),
+        ..Command::default()
+    };
     command.encode_to_vec().into()
 }

@@ -28,7 +28,10 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) fn new(consensus: Consensus) -> Self {
-        Self { consensus, links: Mutex::new(HashMap::new()) }
+        Self {
+            consensus,
+            links: Mutex::new(HashMap::new()),
+        }
     }
 
     /// Sends a volatile event to every other node.
@@ -65,12 +68,20 @@ impl Relay {
         let header = Some(self.consensus.header(to));
         let mut links = self.links.lock();
         let link = links.entry(to).or_insert_with(|| self.open(to));
-        match link.try_send(RelayRequest { header, kind: Some(kind) }) {
-            Ok(()) => {}
+        let word = match &kind {
+            Kind::Emit(_) => "emit",
+            Kind::Answer(_) => "answer",
+        };
+        match link.try_send(RelayRequest {
+            header,
+            kind: Some(kind),
+        }) {
+            Ok(()) => crate::metrics::relay_sent(word).increment(1),
             Err(mpsc::error::TrySendError::Full(_)) => {
-                crate::metrics::relay_dropped("full").increment(1);
+                crate::metrics::relay_dropped(word).increment(1);
             }
             Err(mpsc::error::TrySendError::Closed(_)) => {
+                crate::metrics::relay_dropped(word).increment(1);
                 links.remove(&to);
             }
         }

@@ -9,8 +9,8 @@ use roomcast_proto::command::{Configure, Settings, command::Body};
 use roomcast_proto::peer::{self, RenewRequest};
 use tokio::time::Instant;
 
-use super::adapter::Adapter;
 use super::group::{Group, lease_length};
+use super::groups::Adapter;
 use super::proposer::encode;
 use crate::ids::NodeId;
 
@@ -27,7 +27,10 @@ pub(crate) async fn run(adapter: Arc<Adapter>) {
         every.tick().await;
         for group in adapter.groups() {
             if group.lease.expire(lease_length(&group.view())) {
-                tracing::warn!(group = group.id, "no leader renewed this node's lease: closing");
+                tracing::warn!(
+                    group = group.id,
+                    "no leader renewed this node's lease: closing"
+                );
                 group.lose_all().await;
             }
         }
@@ -57,7 +60,9 @@ fn renew_all(adapter: &Arc<Adapter>) {
 }
 
 async fn renew_at(adapter: Arc<Adapter>, leader: NodeId, groups: Vec<Arc<Group>>) {
-    let Some(mut client) = adapter.consensus().peer_client(leader) else { return };
+    let Some(mut client) = adapter.consensus().peer_client(leader) else {
+        return;
+    };
     let lease = |group: &Arc<Group>| peer::Lease {
         group: group.id,
         incarnation: group.pending.incarnation(),
@@ -90,7 +95,9 @@ pub(crate) async fn propose_settings(adapter: Arc<Adapter>, settings: Settings) 
         }
         if group.view().settings().to_command() != settings {
             tracing::info!(group = group.id, "proposing this node's cluster settings");
-            let body = Body::Configure(Configure { settings: Some(settings) });
+            let body = Body::Configure(Configure {
+                settings: Some(settings),
+            });
             group.propose_plain(encode(body)).await;
         }
     }

@@ -25,7 +25,6 @@ pub(crate) enum Applied {
 }
 
 /// The state machine of one group on this node.
-#[derive(Debug)]
 pub(crate) struct Replica {
     group: GroupId,
     state: RwLock<GroupState>,
@@ -34,6 +33,15 @@ pub(crate) struct Replica {
     effects: mpsc::Sender<Applied>,
     /// Whether the fan-out listens. What is replayed at start concerns no socket of this process.
     listening: AtomicBool,
+    entries_applied: metrics::Counter,
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica")
+            .field("group", &self.group)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Replica {
@@ -44,6 +52,7 @@ impl Replica {
             epoch: AtomicU64::new(0),
             effects,
             listening: AtomicBool::new(false),
+            entries_applied: crate::metrics::entries_applied(),
         }
     }
 
@@ -75,7 +84,8 @@ impl Replica {
         match state.apply_encoded(committed.index, &committed.command) {
             Ok(effects) => {
                 if self.epoch() == 0 {
-                    self.epoch.store(state.epoch().unwrap_or(0), Ordering::Release);
+                    self.epoch
+                        .store(state.epoch().unwrap_or(0), Ordering::Release);
                 }
                 effects
             }
@@ -94,7 +104,12 @@ impl StateMachine for Replica {
     async fn apply(&self, entries: Vec<Committed>) {
         for committed in entries {
             let effects = self.apply_one(&committed);
-            self.report(Applied::Entry { index: committed.index, effects }).await;
+            self.entries_applied.increment(1);
+            self.report(Applied::Entry {
+                index: committed.index,
+                effects,
+            })
+            .await;
         }
     }
 
@@ -105,7 +120,8 @@ impl StateMachine for Replica {
     async fn restore(&self, snapshot: Bytes) -> Result<(), RestoreError> {
         let state =
             GroupState::decode(&snapshot).map_err(|error| RestoreError(error.to_string()))?;
-        self.epoch.store(state.epoch().unwrap_or(0), Ordering::Release);
+        self.epoch
+            .store(state.epoch().unwrap_or(0), Ordering::Release);
         *self.state.write() = state;
         self.report(Applied::Restored).await;
         Ok(())

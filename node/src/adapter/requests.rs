@@ -48,7 +48,11 @@ struct Open {
 
 impl Requests {
     pub(crate) fn new(node: NodeId) -> Self {
-        Self { node, counter: AtomicU64::new(0), open: Mutex::new(HashMap::new()) }
+        Self {
+            node,
+            counter: AtomicU64::new(0),
+            open: Mutex::new(HashMap::new()),
+        }
     }
 
     /// Opens a request; the receiver resolves when everybody has answered.
@@ -56,7 +60,11 @@ impl Requests {
         let count = self.counter.fetch_add(1, Ordering::Relaxed) & ((1 << COUNTER_BITS) - 1);
         let number = (self.node << COUNTER_BITS) | count;
         let (done, receiver) = oneshot::channel();
-        let open = Open { expected: None, answers: BTreeMap::new(), done: Some(done) };
+        let open = Open {
+            expected: None,
+            answers: BTreeMap::new(),
+            done: Some(done),
+        };
         self.open.lock().insert(number, open);
         (number, receiver)
     }
@@ -79,10 +87,13 @@ impl Requests {
 
     /// Closes a request and takes what came.
     pub(crate) fn close(&self, number: u64) -> Answers {
-        self.open.lock().remove(&number).map_or_else(Answers::default, |open| Answers {
-            expected: open.expected.unwrap_or(0),
-            answers: open.answers,
-        })
+        self.open
+            .lock()
+            .remove(&number)
+            .map_or_else(Answers::default, |open| Answers {
+                expected: open.expected.unwrap_or(0),
+                answers: open.answers,
+            })
     }
 
     /// The node that asked for `number`.
@@ -93,7 +104,9 @@ impl Requests {
 
 impl Open {
     fn finish_when_complete(&mut self) {
-        if self.expected.is_some_and(|expected| self.answers.len() >= expected)
+        if self
+            .expected
+            .is_some_and(|expected| self.answers.len() >= expected)
             && let Some(done) = self.done.take()
             && done.send(()).is_err()
         {

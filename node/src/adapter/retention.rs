@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::adapter::Adapter;
 use super::group::Group;
+use super::groups::Adapter;
 use crate::limits;
 
 /// How often one group is looked at.
@@ -28,7 +28,10 @@ async fn look(adapter: &Adapter, group: &Group, snapshot: &mut u64) {
     let status = consensus.status(group.id);
     if status.applied.saturating_sub(*snapshot) >= limits::SNAPSHOT_EVERY_ENTRIES {
         match consensus.snapshot(group.id).await {
-            Ok(index) => *snapshot = index,
+            Ok(index) => {
+                crate::metrics::snapshots().increment(1);
+                *snapshot = index;
+            }
             Err(error) => tracing::warn!(group = group.id, %error, "snapshot failed"),
         }
     }

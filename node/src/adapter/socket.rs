@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::engine::{CloseReason, Frames, PushError, SessionHandle};
-use crate::ids::{Pid, Position, SocketId};
+use crate::ids::{Incarnation, Pid, Position, SocketId};
 use crate::limits;
 
 /// One socket of this node. The fan-out pushes into it while it is live; its catch-up task while not.
@@ -26,6 +26,8 @@ pub struct LocalSocket {
     pub recoverable: bool,
     /// The generation under which this node owns the session.
     pub generation: u64,
+    /// The life of this node as a producer in which it does.
+    pub(crate) owner: Incarnation,
     /// The Engine.IO session that carries it.
     pub(crate) session: SessionHandle,
     delivery: Mutex<Delivery>,
@@ -37,7 +39,8 @@ struct Delivery {
     mode: Mode,
     /// Everything owed up to here is in the outbox.
     delivered: Position,
-    /// While catching up: the last event that the fan-out saw for this socket.
+    /// While catching up: how far the replay has to come at least; the position of the resume, then
+    /// of the last event that the fan-out saw for this socket.
     owed_through: Position,
     /// While catching up: answers that belong at a position not reached yet.
     held: VecDeque<(Position, Arc<Frames>)>,
@@ -63,6 +66,7 @@ pub(crate) struct Identity {
     pub(crate) identity: Option<Arc<str>>,
     pub(crate) recoverable: bool,
     pub(crate) generation: u64,
+    pub(crate) owner: Incarnation,
 }
 
 impl LocalSocket {
@@ -71,13 +75,17 @@ impl LocalSocket {
         Self::new(identity, session, Mode::Live, position)
     }
 
-    /// A socket that has everything up to `start` and catches up from there.
+    /// A socket resumed at `resumed` that has everything up to `start`. It stays in catch-up at least
+    /// until it has what it is owed up to `resumed`: the fan-out delivers only what comes later.
     pub(crate) fn catching_up(
         identity: Identity,
         session: SessionHandle,
         start: Position,
+        resumed: Position,
     ) -> Self {
-        Self::new(identity, session, Mode::CatchingUp, start)
+        let socket = Self::new(identity, session, Mode::CatchingUp, start);
+        socket.delivery.lock().owed_through = resumed;
+        socket
     }
 
     fn new(identity: Identity, session: SessionHandle, mode: Mode, delivered: Position) -> Self {
@@ -89,6 +97,7 @@ impl LocalSocket {
             identity: identity.identity,
             recoverable: identity.recoverable,
             generation: identity.generation,
+            owner: identity.owner,
             session,
             delivery: Mutex::new(Delivery {
                 mode,
@@ -172,7 +181,11 @@ impl LocalSocket {
     pub(crate) fn operation_settled(&self) {
         let mut delivery = self.delivery.lock();
         delivery.settled += 1;
-        while delivery.waiting.front().is_some_and(|(issued, _)| *issued <= delivery.settled) {
+        while delivery
+            .waiting
+            .front()
+            .is_some_and(|(issued, _)| *issued <= delivery.settled)
+        {
             if let Some((_, frames)) = delivery.waiting.pop_front() {
                 self.push(&frames);
             }

@@ -6,19 +6,16 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use crate::adapter::Adapter;
-use crate::api::{
-    AdminError, AdminSource, GroupReport, NodeReport, SnapshotReport, StatusSource,
-};
+use crate::api::{AdminError, AdminSource, GroupReport, NodeReport, SnapshotReport, StatusSource};
 use crate::config::ServeConfig;
 use crate::ids::{GroupId, NodeId};
-use crate::server::{ClientPort, Readiness};
+use crate::server::Readiness;
 
 /// See the module's text. It answers before the node has started, too.
 pub(super) struct Admin {
     node: NodeId,
     zone: Option<String>,
     adapter: OnceLock<Arc<Adapter>>,
-    port: OnceLock<ClientPort>,
     drain: Notify,
 }
 
@@ -28,17 +25,15 @@ impl Admin {
             node: config.node_id,
             zone: config.zone.clone(),
             adapter: OnceLock::new(),
-            port: OnceLock::new(),
             drain: Notify::new(),
         }
     }
 
     pub(super) fn adapter_started(&self, adapter: &Arc<Adapter>) {
-        assert!(self.adapter.set(Arc::clone(adapter)).is_ok(), "a node starts once");
-    }
-
-    pub(super) fn port_started(&self, port: &ClientPort) {
-        assert!(self.port.set(port.clone()).is_ok(), "a node starts once");
+        assert!(
+            self.adapter.set(Arc::clone(adapter)).is_ok(),
+            "a node starts once"
+        );
     }
 
     pub(super) async fn drain_asked(&self) {
@@ -63,11 +58,17 @@ impl StatusSource for Admin {
         let reason = self.ready().err();
         let adapter = self.adapter.get();
         let groups = adapter.map_or(Vec::new(), |adapter| {
-            adapter.groups().iter().map(|group| report(adapter, group.id)).collect()
+            adapter
+                .groups()
+                .iter()
+                .map(|group| report(adapter, group.id))
+                .collect()
         });
         NodeReport {
             node_id: self.node,
-            cluster_id: adapter.map_or("", |a| a.consensus().cluster_id()).to_owned(),
+            cluster_id: adapter
+                .map_or("", |a| a.consensus().cluster_id())
+                .to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             zone: self.zone.clone(),
             ready: reason.is_none(),
@@ -77,7 +78,9 @@ impl StatusSource for Admin {
     }
 
     fn group_of(&self, namespace: &str) -> Option<GroupId> {
-        self.adapter.get().map(|adapter| adapter.group_of(namespace).id)
+        self.adapter
+            .get()
+            .map(|adapter| adapter.group_of(namespace).id)
     }
 }
 
@@ -109,10 +112,17 @@ impl AdminSource for Admin {
         let adapter = self.started()?;
         let known = adapter.groups().len();
         if group as usize >= known {
-            return Err(AdminError::Invalid(format!("there are groups 0 to {}", known - 1)));
+            return Err(AdminError::Invalid(format!(
+                "there are groups 0 to {}",
+                known - 1
+            )));
         }
         let failed = |error: crate::raft::ProposeError| AdminError::Failed(error.to_string());
-        adapter.consensus().transfer_leader(group, to).await.map_err(failed)
+        adapter
+            .consensus()
+            .transfer_leader(group, to)
+            .await
+            .map_err(failed)
     }
 
     async fn snapshot(&self, group: Option<GroupId>) -> Result<Vec<SnapshotReport>, AdminError> {

@@ -9,17 +9,38 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-const CLIENT_FILE: &str = "socket.io.min.js";
+/// The official client in its npm package, below `--page-dir`.
+const CLIENT_FILE: &str = "node_modules/socket.io-client/dist/socket.io.min.js";
 
-/// Serves the page at `/`; `page_dir` is where the npm package's `dist` is.
+/// Serves the page at `/`; `page_dir` is where the page's npm packages are installed.
 pub(super) fn router(page_dir: Option<PathBuf>) -> Router {
     let asset = |kind: &'static str, text: &'static str| {
         get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
     };
     Router::new()
-        .route("/", asset("text/html; charset=utf-8", include_str!("../../demo/index.html")))
-        .route("/demo/app.js", asset("text/javascript", include_str!("../../demo/app.js")))
-        .route("/demo/style.css", asset("text/css", include_str!("../../demo/style.css")))
+        .route(
+            "/",
+            asset(
+                "text/html; charset=utf-8",
+                include_str!("../../demo/index.html"),
+            ),
+        )
+        .route(
+            "/demo/app.js",
+            asset("text/javascript", include_str!("../../demo/app.js")),
+        )
+        .route(
+            "/demo/checker.js",
+            asset("text/javascript", include_str!("../../demo/checker.js")),
+        )
+        .route(
+            "/demo/view.js",
+            asset("text/javascript", include_str!("../../demo/view.js")),
+        )
+        .route(
+            "/demo/style.css",
+            asset("text/css", include_str!("../../demo/style.css")),
+        )
         .route("/demo/socket.io.js", get(client))
         .with_state(Arc::new(page_dir))
 }

@@ -53,8 +53,8 @@ impl CloseReason {
         Self::TokenExpired,
     ];
 
-    /// The WebSocket close code and word. Codes from 4000 are ours (design, section 6); a stock client
-    /// reconnects after every one of them.
+    /// The WebSocket close code and word. Codes from 4000 are ours (design, section 6); a stock
+    /// client reconnects after every one of them.
     #[must_use]
     pub const fn websocket(self) -> (u16, &'static str) {
         match self {
@@ -114,8 +114,8 @@ impl CloseReason {
         }
     }
 
-    /// Whether what already waits in the outbox is still written. Not for a peer that is gone, left or
-    /// does not read: it would only delay the end.
+    /// Whether what already waits in the outbox is still written. Not for a peer that is gone, left
+    /// or does not read: it would only delay the end.
     #[must_use]
     pub(crate) const fn flushes(self) -> bool {
         !matches!(

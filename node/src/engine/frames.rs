@@ -13,9 +13,9 @@ const PONG: u8 = 0x8a;
 /// Payload of a control frame at most (RFC 6455, 5.5).
 const CONTROL_PAYLOAD_MAX: usize = 125;
 
-/// One or more Engine.IO packets that belong together: a text packet and its binary attachments. The
-/// complete WebSocket frames are built at construction; the packets are slices of them, so that the
-/// bytes exist once whatever transport carries them.
+/// One or more Engine.IO packets that belong together: a text packet and its binary attachments.
+/// The complete WebSocket frames are built at construction; the packets are slices of them, so that
+/// the bytes exist once whatever transport carries them.
 #[derive(Debug)]
 pub struct Frames {
     /// Complete frames, back to back.
@@ -35,7 +35,8 @@ impl Frames {
         Self::with_attachments(packet, Vec::new())
     }
 
-    /// A text packet followed by its binary messages; nothing of the same session comes between them.
+    /// A text packet followed by its binary messages; nothing of the same session comes between
+    /// them.
     #[must_use]
     #[allow(
         clippy::needless_pass_by_value,

@@ -42,16 +42,16 @@ impl Message {
 /// The upper floor's side of one session. Its calls come from the session's task, one at a time.
 #[async_trait]
 pub trait Handler: Send {
-    /// A message arrived. While this runs nothing more is read from the client (backpressure); writing
-    /// and the heartbeat go on. When the session ends meanwhile, this is dropped at an await and
-    /// [`Handler::on_close`] follows.
+    /// A message arrived. While this runs nothing more is read from the client (backpressure);
+    /// writing and the heartbeat go on. When the session ends meanwhile, this is dropped at an
+    /// await and [`Handler::on_close`] follows.
     ///
     /// # Errors
     /// The reason to end the session with.
     async fn on_message(&mut self, message: Message) -> Result<(), CloseReason>;
 
-    /// A PONG proved that the first `message_count` messages pushed to this session have arrived (see
-    /// [`SessionHandle::pushed_count`]).
+    /// A PONG proved that the first `message_count` messages pushed to this session have arrived
+    /// (see [`SessionHandle::pushed_count`]).
     ///
     /// # Errors
     /// The reason to end the session with.
@@ -60,8 +60,8 @@ pub trait Handler: Send {
         Ok(())
     }
 
-    /// The session ended; called exactly once, last, beside the flush and the close of the transport.
-    /// Must come to an end: the session's task waits for it.
+    /// The session ended; called exactly once, last, beside the flush and the close of the
+    /// transport. Must come to an end: the session's task waits for it.
     async fn on_close(&mut self, reason: CloseReason);
 }
 

@@ -1,5 +1,6 @@
-//! The deadlines of a session as a pure struct: when to PING, how long to wait for the PONG, and how
-//! long a session may live without joining a namespace (Engine.IO v4, Heartbeat). Reads no clock.
+//! The deadlines of a session as a pure struct: when to PING, how long to wait for the PONG, and
+//! how long a session may live without joining a namespace (Engine.IO v4, Heartbeat). Reads no
+//! clock.
 
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ enum Phase {
     Idle(Instant),
     /// A PONG is due by this moment.
     Pinged(Instant),
-    /// It was due, but the handler is busy, so a PONG may lie unread in the connection: the client is
-    /// judged once the session reads again.
+    /// It was due, but the handler is busy, so a PONG may lie unread in the connection: the client
+    /// is judged once the session reads again.
     Overdue,
 }
 

@@ -1,5 +1,6 @@
-//! Engine.IO v4: sessions over transports. A session carries messages both ways, keeps its heartbeat
-//! and knows when it ends and why; it does not know Socket.IO, rooms or Raft, nor what carries it.
+//! Engine.IO v4: sessions over transports. A session carries messages both ways, keeps its
+//! heartbeat and knows when it ends and why; it does not know Socket.IO, rooms or Raft, nor what
+//! carries it.
 //!
 //! Reading order: [`close`], [`frames`], [`handler`] (what the upper floor implements), [`outbox`],
 //! [`session`] (what the upper floor holds), [`transport`] (the seam below), `run` (the task).

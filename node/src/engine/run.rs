@@ -1,5 +1,5 @@
-//! The task of a session: reading, writing and the heartbeat run side by side in it, so that neither a
-//! slow client nor a busy handler stops the others. Ends the session exactly once.
+//! The task of a session: reading, writing and the heartbeat run side by side in it, so that
+//! neither a slow client nor a busy handler stops the others. Ends the session exactly once.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -50,8 +50,8 @@ impl<S: PacketSource, K: FrameSink> SessionTask<S, K> {
             config.connect_timeout,
         ));
         let mut batch = Batch::new();
-        // Biased: an end that was asked for comes first, then what is cheap; a client that floods us
-        // comes last and yields by itself.
+        // Biased: an end that was asked for comes first, then what is cheap; a client that floods
+        // us comes last and yields by itself.
         let reason = tokio::select! {
             biased;
             reason = self.handle.closing() => reason,
@@ -65,7 +65,7 @@ impl<S: PacketSource, K: FrameSink> SessionTask<S, K> {
     async fn end(&mut self, reason: CloseReason, mut batch: Batch) {
         let reason = self.handle.begin_close(reason);
         debug!(sid = ?self.handle.sid(), reason = reason.label(), "session closes");
-        let outbox = self.handle.outbox();
+        let (outbox, counters) = (self.handle.outbox(), self.handle.counters());
         if !reason.flushes() {
             outbox.discard();
             batch.truncate(self.sink.boundary());
@@ -77,7 +77,8 @@ impl<S: PacketSource, K: FrameSink> SessionTask<S, K> {
             }
             let goodbye = async {
                 while !batch.is_empty() || outbox.try_take(&mut batch, 0) {
-                    sink.write(&mut batch).await?;
+                    let written = sink.write(&mut batch).await?;
+                    counters.written(written.frames, written.bytes);
                 }
                 sink.close(reason).await
             };

@@ -1,5 +1,5 @@
-//! One Engine.IO session as others see it: a handle that pushes, asks and closes, and never waits for
-//! the client unless its caller chose to. The session itself is owned by its task (`run.rs`).
+//! One Engine.IO session as others see it: a handle that pushes, asks and closes, and never waits
+//! for the client unless its caller chose to. The session itself is owned by its task (`run.rs`).
 
 use std::fmt;
 use std::future::poll_fn;
@@ -112,8 +112,8 @@ impl SessionHandle {
         pushed
     }
 
-    /// Queues frames once less than half of the outbox is used: for a replay at the client's pace. The
-    /// caller pushes from one task at a time, or the order is not its own.
+    /// Queues frames once less than half of the outbox is used: for a replay at the client's pace.
+    /// The caller pushes from one task at a time, or the order is not its own.
     ///
     /// # Errors
     /// [`Closed`] when the session is closing or closed.
@@ -128,8 +128,8 @@ impl SessionHandle {
         self.0.outbox.is_writable()
     }
 
-    /// Messages pushed so far; read after a push it is that message's number, or a later one's. Compare
-    /// with [`super::Handler::on_arrived`].
+    /// Messages pushed so far; read after a push it is that message's number, or a later one's.
+    /// Compare with [`super::Handler::on_arrived`].
     #[must_use]
     pub fn pushed_count(&self) -> u64 {
         self.0.outbox.pushed()
@@ -146,8 +146,8 @@ impl SessionHandle {
         self.0.joined.store(true, Relaxed);
     }
 
-    /// Ends the session: nothing is taken in any more, what waits is flushed as the reason allows, the
-    /// client is told. Returns at once; the first reason given wins.
+    /// Ends the session: nothing is taken in any more, what waits is flushed as the reason allows,
+    /// the client is told. Returns at once; the first reason given wins.
     pub fn close(&self, reason: CloseReason) {
         self.begin_close(reason);
     }

@@ -1,12 +1,12 @@
-//! The Engine.IO session id: the node that owns the session is readable from it, so that any node can
-//! forward a request to the owner without a look-up (design, section 6).
+//! The Engine.IO session id: the node that owns the session is readable from it, so that any node
+//! can forward a request to the owner without a look-up (design, section 6).
 
 use std::fmt;
 
 use crate::ids::{Entropy, NodeId, SocketId};
 
-/// Id of one Engine.IO session; its text is `<node, base 36>.<22 characters of base64>`. Whoever knows
-/// it can act for the client, hence a `Debug` that shows the node only.
+/// Id of one Engine.IO session; its text is `<node, base 36>.<22 characters of base64>`. Whoever
+/// knows it can act for the client, hence a `Debug` that shows the node only.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sid {
     /// The node that owns the session.

@@ -54,15 +54,16 @@ pub(crate) trait PacketSource: Send {
         outbox: &Outbox,
     ) -> impl Future<Output = Result<Packet, TransportError>> + Send;
 
-    /// Reads and discards until the client's end of stream; bounded by the caller in time and by the
-    /// transport in bytes.
+    /// Reads and discards until the client's end of stream; bounded by the caller in time and by
+    /// the transport in bytes.
     fn linger(&mut self) -> impl Future<Output = ()> + Send;
 }
 
 /// The writing half: takes frames in order.
 pub(crate) trait FrameSink: Send {
-    /// Writes as much of a non-empty batch as the transport takes at once and removes what is written
-    /// completely from its front. Cancel safe: a frame written in part stays first and is continued.
+    /// Writes as much of a non-empty batch as the transport takes at once and removes what is
+    /// written completely from its front. Cancel safe: a frame written in part stays first and is
+    /// continued.
     fn write(&mut self, batch: &mut Batch) -> impl Future<Output = io::Result<Written>> + Send;
 
     /// Pushes buffered bytes on, where the connection buffers; before the session goes idle.

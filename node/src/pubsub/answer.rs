@@ -42,7 +42,10 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -67,7 +70,11 @@ impl From<OperationError> for Refusal {
 
 /// `[{"ok":true,"offset":"…"}]`, with `"duplicate":true` when a key was seen.
 pub(crate) fn ok_offset(offset: &Offset, duplicate: bool) -> String {
-    let duplicate = if duplicate { r#","duplicate":true"# } else { "" };
+    let duplicate = if duplicate {
+        r#","duplicate":true"#
+    } else {
+        ""
+    };
     format!(r#"[{{"ok":true,"offset":"{offset}"{duplicate}}}]"#)
 }
 

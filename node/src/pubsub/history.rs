@@ -56,8 +56,11 @@ fn read(event: &Event) -> Result<(String, HistoryFrom, usize), Refusal> {
 
 fn page_json(page: &HistoryPage) -> (String, Vec<Bytes>) {
     let mut attachments = Vec::new();
-    let events: Vec<Value> =
-        page.events.iter().map(|(offset, event)| event_json(offset, event, &mut attachments)).collect();
+    let events: Vec<Value> = page
+        .events
+        .iter()
+        .map(|(offset, event)| event_json(offset, event, &mut attachments))
+        .collect();
     let answer = json!([{
         "ok": true,
         "events": events,
@@ -76,10 +79,16 @@ fn event_json(offset: &str, event: &state::Event, attachments: &mut Vec<Bytes>) 
         .map(|part| serde_json::from_slice(part).unwrap_or(Value::Null))
         .collect();
     if !event.attachments.is_empty() {
-        parts.iter_mut().for_each(|part| renumber(part, attachments.len()));
+        parts
+            .iter_mut()
+            .for_each(|part| renumber(part, attachments.len()));
         attachments.extend(event.attachments.iter().cloned());
     }
-    let name = if parts.is_empty() { Value::Null } else { parts.remove(0) };
+    let name = if parts.is_empty() {
+        Value::Null
+    } else {
+        parts.remove(0)
+    };
     json!({ "offset": offset, "event": name, "args": parts, "at": event.wall_ms })
 }
 

@@ -24,9 +24,9 @@ pub(crate) fn answer(socket: &Socket, event: &Event) -> Result<String, Refusal> 
     let options: Options = argument(event, 1, "the options")?.unwrap_or_default();
     let after = match &options.after {
         None => None,
-        Some(text) => Some(
-            SocketId::parse(text).ok_or_else(|| Refusal::invalid("after is no socket's id"))?,
-        ),
+        Some(text) => {
+            Some(SocketId::parse(text).ok_or_else(|| Refusal::invalid("after is no socket's id"))?)
+        }
     };
     let limit = options.limit.unwrap_or(limits::MEMBERS_PAGE_MAX);
     if limit > limits::MEMBERS_PAGE_MAX {
@@ -40,7 +40,11 @@ pub(crate) fn answer(socket: &Socket, event: &Event) -> Result<String, Refusal> 
         .map(|member| {
             let mut object = Map::new();
             object.insert("id".into(), member.id.to_string().into());
-            let state = if member.connected { "connected" } else { "away" };
+            let state = if member.connected {
+                "connected"
+            } else {
+                "away"
+            };
             object.insert("state".into(), state.into());
             object.insert("since".into(), member.since_ms.into());
             object.insert("identity".into(), json!(member.identity.as_deref()));

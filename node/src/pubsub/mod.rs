@@ -23,7 +23,10 @@ pub struct Pubsub;
 impl Handler for Pubsub {
     /// Development mode: everybody may connect and says who they are (`auth.identity`, `auth.data`).
     async fn admit(&self, request: &ConnectRequest<'_>) -> Result<Admission, Rejection> {
-        let identity = request.auth.get("identity").and_then(|identity| identity.as_str());
+        let identity = request
+            .auth
+            .get("identity")
+            .and_then(|identity| identity.as_str());
         let data = request.auth.get("data").cloned();
         let long_identity = identity.is_some_and(|text| text.len() > limits::IDENTITY_BYTES_MAX);
         let long_data = data
@@ -31,9 +34,15 @@ impl Handler for Pubsub {
             .is_some_and(|data| data.to_string().len() > limits::MEMBER_DATA_BYTES_MAX);
         if long_identity || long_data {
             let key = if long_identity { "identity" } else { "data" };
-            return Err(Rejection { message: format!("auth.{key} is too long"), data: None });
+            return Err(Rejection {
+                message: format!("auth.{key} is too long"),
+                data: None,
+            });
         }
-        Ok(Admission { identity: identity.map(str::to_owned), data })
+        Ok(Admission {
+            identity: identity.map(str::to_owned),
+            data,
+        })
     }
 
     async fn on_connect(&self, _socket: &Socket) {}
@@ -65,11 +74,7 @@ impl Handler for Pubsub {
 }
 
 /// Goes on with a request that could be read, or refuses it.
-fn with<T>(
-    request: Result<T, Refusal>,
-    ack: Option<Ack>,
-    go: impl FnOnce(T, Option<Ack>),
-) {
+fn with<T>(request: Result<T, Refusal>, ack: Option<Ack>, go: impl FnOnce(T, Option<Ack>)) {
     match request {
         Ok(request) => go(request, ack),
         Err(refusal) => reply(ack, Err(refusal)),

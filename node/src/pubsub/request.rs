@@ -18,7 +18,9 @@ pub(crate) fn argument<T: DeserializeOwned>(
     index: usize,
     what: &str,
 ) -> Result<Option<T>, Refusal> {
-    let Some(raw) = event.args.get(index) else { return Ok(None) };
+    let Some(raw) = event.args.get(index) else {
+        return Ok(None);
+    };
     serde_json::from_slice::<Option<T>>(raw)
         .map_err(|error| Refusal::invalid(format!("{what}: {error}")))
 }
@@ -36,7 +38,10 @@ pub(crate) fn required<T: DeserializeOwned>(
 pub(crate) fn room(socket: &Socket, event: &Event) -> Result<String, Refusal> {
     let room = room_name(event)?;
     if socket.is_socket_room(&room) {
-        return Err(Refusal::new(Code::Forbidden, "this room belongs to a socket"));
+        return Err(Refusal::new(
+            Code::Forbidden,
+            "this room belongs to a socket",
+        ));
     }
     Ok(room)
 }
@@ -57,7 +62,8 @@ pub(crate) fn offset(event: &Event) -> Result<Offset, Refusal> {
 }
 
 pub(crate) fn parse_offset(text: &str) -> Result<Offset, Refusal> {
-    text.parse().map_err(|error| Refusal::invalid(format!("the offset {text:?}: {error}")))
+    text.parse()
+        .map_err(|error| Refusal::invalid(format!("the offset {text:?}: {error}")))
 }
 
 /// A `publish`.
@@ -98,9 +104,12 @@ impl Publish {
         let target: WireTarget =
             serde_json::from_slice(target).map_err(|_| Refusal::invalid(FORM))?;
         let target = match target {
-            WireTarget::Room(room) => {
-                WireRooms { rooms: vec![room], except: Vec::new(), key: None, volatile: false }
-            }
+            WireTarget::Room(room) => WireRooms {
+                rooms: vec![room],
+                except: Vec::new(),
+                key: None,
+                volatile: false,
+            },
             WireTarget::Rooms(rooms) => rooms,
         };
         if target.rooms.is_empty() || target.rooms.iter().any(String::is_empty) {
@@ -110,7 +119,10 @@ impl Publish {
         let event_json = args::check_event(&args::join(&event.args[1..]), EVENT_DEPTH_MAX)
             .map_err(|error| Refusal::invalid(format!("the event {named:?}: {error}")))?;
         Ok(Self {
-            target: Target { rooms: target.rooms, except: target.except },
+            target: Target {
+                rooms: target.rooms,
+                except: target.except,
+            },
             key: target.key,
             volatile: target.volatile,
             event: event_json,

@@ -77,11 +77,11 @@ pub trait PeerHandler: Send + Sync + 'static {
 /// Where a group stands, as this node knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GroupStatus {
-    /// The leader, when one is known.
+    /// The leader, when one is known. A follower that is cut off goes on to name the last one.
     pub leader: Option<NodeId>,
     /// Term.
     pub term: u64,
-    /// True when this node leads and has applied everything of earlier terms.
+    /// True when this node leads, has applied everything of earlier terms, and a quorum answers it.
     pub leading: bool,
     /// Last applied index here.
     pub applied: u64,

@@ -2,7 +2,7 @@
 //! calls to the groups, stops it. Clones share it.
 
 use std::fs::File;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,6 @@ use openraft::errors::{ClientWriteError, RaftError};
 use parking_lot::Mutex;
 use roomcast_proto::peer as pb;
 use roomcast_proto::peer::peer_client::PeerClient;
-use roomcast_proto::peer::peer_server::PeerServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -24,13 +23,12 @@ use super::api::{
 };
 use super::founding;
 use super::group::Group;
-use super::identity::{self, Identity, Stage};
-use super::net;
+use super::identity::{self, Identity};
 use super::peers::{Class, Peers};
-use super::service::{Local, Service};
-use super::settings::{MESSAGE_BYTES_MAX, QUESTION_TIMEOUT, raft_config};
-use super::state_machine::blocking;
-use super::types::PeerNode;
+use super::service::Local;
+use super::settings::QUESTION_TIMEOUT;
+use super::start;
+use super::types::{PeerNode, TypeConfig};
 use crate::ids::{GroupId, NodeId};
 
 /// How long the peer port may take to end; its connections are cut before.
@@ -60,7 +58,9 @@ struct Inner {
 
 impl std::fmt::Debug for Consensus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Consensus").field("groups", &self.inner.groups).finish_non_exhaustive()
+        f.debug_struct("Consensus")
+            .field("groups", &self.inner.groups)
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,22 +77,21 @@ impl Consensus {
         machine: impl Fn(GroupId) -> Arc<dyn StateMachine> + Send,
         handler: Arc<dyn PeerHandler>,
     ) -> Result<Self, StartError> {
-        check(&config)?;
+        start::check(&config)?;
         let lock = identity::lock(&config.data_dir)?;
         let stored = Identity::load(&config.data_dir)?;
-        check_owner(&config, stored.as_ref())?;
+        start::check_owner(&config, stored.as_ref())?;
         let peers = Arc::new(Peers::new(config.node_id, &config.initial_cluster));
-        let local = Arc::new(local(&config, peers.clone(), stored.as_ref()));
+        let local = Arc::new(start::local(&config, peers.clone(), stored.as_ref()));
         let token = CancellationToken::new();
         let stop_on_drop = token.clone().drop_guard();
-        let server = serve(listener, local.clone(), handler, token.clone());
+        let server = start::serve(listener, local.clone(), handler, token.clone());
 
         let identity = founding::enter(&config, &local, stored).await?;
-        become_member(&local, &identity);
+        start::become_member(&local, &identity);
         let mut groups = Vec::new();
         for id in 0..identity.groups {
-            let started =
-                Group::start(id, &config, &identity, peers.clone(), machine(id)).await;
+            let started = Group::start(id, &config, &identity, peers.clone(), machine(id)).await;
             match started {
                 Ok(group) => groups.push(Arc::new(group)),
                 Err(e) => {
@@ -101,20 +100,30 @@ impl Consensus {
                 }
             }
         }
-        if let Err(e) = initialize(&config, &identity, &groups).await {
+        if let Err(e) = start::initialize(&config, &identity, &groups).await {
             stop_groups(&groups).await;
             return Err(e);
         }
         local.groups.get_or_init(|| groups.clone());
         let (server, lock) = (Mutex::new(Some(server)), Mutex::new(Some(lock)));
-        let inner =
-            Inner { local, groups, server, stop: token, _stop_on_drop: stop_on_drop, lock };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner {
+            local,
+            groups,
+            server,
+            stop: token,
+            _stop_on_drop: stop_on_drop,
+            lock,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     fn group(&self, group: GroupId) -> &Arc<Group> {
         let groups = &self.inner.groups;
-        groups.get(group as usize).expect("callers take group numbers below group_count()")
+        groups
+            .get(group as usize)
+            .expect("callers take group numbers below group_count()")
     }
 
     /// This node's id.
@@ -199,7 +208,11 @@ impl Consensus {
                 found.extend(page);
             }
         }
-        if found.len() < indexes.len() { Err(hole) } else { Ok(found) }
+        if found.len() < indexes.len() {
+            Err(hole)
+        } else {
+            Ok(found)
+        }
     }
 
     /// The first of the wanted commands, as many as a member gives; none when it has none of them.
@@ -270,7 +283,10 @@ impl Consensus {
     pub fn members(&self) -> Vec<PeerAddress> {
         let peers = &self.inner.local.peers;
         let members = self.group(0).members();
-        let member = |(id, address)| PeerAddress { id, address: peers.address(id).unwrap_or(address) };
+        let member = |(id, address)| PeerAddress {
+            id,
+            address: peers.address(id).unwrap_or(address),
+        };
         members.into_iter().map(member).collect()
     }
 
@@ -281,7 +297,9 @@ impl Consensus {
     /// See [`ChangeError`]; earlier groups keep the change, a repeat goes on from there.
     pub async fn add_node(&self, node: &PeerAddress) -> Result<(), ChangeError> {
         for group in &self.inner.groups {
-            let learner = PeerNode { address: node.address.clone() };
+            let learner = PeerNode {
+                address: node.address.clone(),
+            };
             let added = group.raft.add_learner(node.id, learner, true).await;
             added.map_err(|e| change_error(group.id, e))?;
             let voter = ChangeMembers::AddVoterIds([node.id].into());
@@ -326,7 +344,9 @@ impl Consensus {
         inner.local.peers.disconnect();
         let server = inner.server.lock().take();
         if let Some(mut server) = server
-            && tokio::time::timeout(SERVER_STOP, &mut server).await.is_err()
+            && tokio::time::timeout(SERVER_STOP, &mut server)
+                .await
+                .is_err()
         {
             tracing::warn!("the peer port did not end in time");
             server.abort();
@@ -337,116 +357,20 @@ impl Consensus {
 
 fn change_error(
     group: GroupId,
-    error: RaftError<super::types::TypeConfig, ClientWriteError<super::types::TypeConfig>>,
+    error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>,
 ) -> ChangeError {
     match error {
-        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
-            ChangeError::NotLeader { group, leader: forward.leader_id }
-        }
-        other => ChangeError::Refused { group, reason: other.to_string() },
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => ChangeError::NotLeader {
+            group,
+            leader: forward.leader_id,
+        },
+        other => ChangeError::Refused {
+            group,
+            reason: other.to_string(),
+        },
     }
 }
 
 async fn stop_groups(groups: &[Arc<Group>]) {
     futures_util::future::join_all(groups.iter().map(|group| group.stop())).await;
-}
-
-/// Refuses what cannot work before anything is opened.
-fn check(config: &Config) -> Result<(), StartError> {
-    let refuse = |reason: String| Err(StartError::Config(reason));
-    raft_config(&config.timings)?;
-    if config.node_id == 0 {
-        return refuse("node id 0 is reserved".to_owned());
-    }
-    if config.groups == 0 {
-        return refuse("at least one group is needed".to_owned());
-    }
-    let mut ids: Vec<NodeId> = config.initial_cluster.iter().map(|member| member.id).collect();
-    ids.sort_unstable();
-    if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-        return refuse(format!("the initial cluster names node {} twice", twice[0]));
-    }
-    if !ids.contains(&config.node_id) {
-        return refuse(format!("the initial cluster does not name node {}", config.node_id));
-    }
-    Ok(())
-}
-
-fn check_owner(config: &Config, stored: Option<&Identity>) -> Result<(), StartError> {
-    match stored {
-        Some(identity) if identity.node_id != config.node_id => Err(StartError::OtherNode {
-            dir: config.data_dir.clone(),
-            stored: identity.node_id,
-            configured: config.node_id,
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn local(config: &Config, peers: Arc<Peers>, stored: Option<&Identity>) -> Local {
-    let standing = match stored {
-        // Not a member before it has checked that its cluster is that of the others.
-        Some(identity) => (pb::Stage::Ready, identity.groups),
-        None => (pb::Stage::Empty, config.groups),
-    };
-    Local {
-        peers,
-        initial_cluster: founding::canonical(&config.initial_cluster),
-        standing: Mutex::new(standing),
-        founders: OnceLock::new(),
-        groups: OnceLock::new(),
-    }
-}
-
-fn become_member(local: &Local, identity: &Identity) {
-    debug_assert_eq!(identity.stage, Stage::Member);
-    local.founders.get_or_init(|| identity.founders.iter().map(|founder| founder.id).collect());
-    local.peers.enter(identity.cluster_id.clone());
-    local.standing.lock().0 = pb::Stage::Member;
-}
-
-/// Serves the peer port until the token is cancelled.
-fn serve(
-    listener: TcpListener,
-    local: Arc<Local>,
-    handler: Arc<dyn PeerHandler>,
-    stop: CancellationToken,
-) -> JoinHandle<()> {
-    let service = PeerServer::new(Service { local, handler })
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    tokio::spawn(net::serve(listener, service, stop))
-}
-
-/// Gives every group its first entry, the same on every founding member, so that it does not matter
-/// who leads first. An added node gets its log from the leader.
-async fn initialize(
-    config: &Config,
-    identity: &Identity,
-    groups: &[Arc<Group>],
-) -> Result<(), StartError> {
-    if identity.initialized {
-        return Ok(());
-    }
-    for group in groups.iter().filter(|_| !identity.founders.is_empty()) {
-        let failed = |reason: String| StartError::Group { group: group.id, reason };
-        let initialized = group.raft.is_initialized().await.map_err(|e| failed(e.to_string()))?;
-        if initialized {
-            continue;
-        }
-        let members = identity.founders.iter();
-        let members: std::collections::BTreeMap<NodeId, PeerNode> = members
-            .map(|founder| (founder.id, PeerNode { address: founder.address.clone() }))
-            .collect();
-        match group.raft.initialize(members).await {
-            // Another member was faster, and has given this one the same entry or a vote.
-            Ok(()) | Err(RaftError::APIError(_)) => {}
-            Err(RaftError::Fatal(e)) => return Err(failed(e.to_string())),
-        }
-    }
-    let done = Identity { initialized: true, ..identity.clone() };
-    let dir = config.data_dir.clone();
-    let stored = blocking(move || done.store(&dir).map_err(std::io::Error::other)).await;
-    let failed = |source| StartError::DataDir { dir: config.data_dir.clone(), source };
-    stored.map_err(failed)
 }

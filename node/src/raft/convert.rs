@@ -21,7 +21,11 @@ fn missing(what: &str) -> Status {
 
 /// The node id of a committed leader is not part of a log id: one leader per term.
 pub(crate) fn log_id_to_wire(id: &LogId) -> pb::LogId {
-    pb::LogId { term: id.leader_id.term, node_id: 0, index: id.index }
+    pb::LogId {
+        term: id.leader_id.term,
+        node_id: 0,
+        index: id.index,
+    }
 }
 
 pub(crate) fn log_id_from_wire(id: &pb::LogId) -> LogId {
@@ -38,30 +42,55 @@ pub(crate) fn vote_to_wire(vote: &Vote) -> pb::Vote {
 
 pub(crate) fn vote_from_wire(vote: Option<pb::Vote>) -> Result<Vote, Status> {
     let vote = vote.ok_or_else(|| missing("vote"))?;
-    let leader_id = LeaderId { term: vote.term, voted_for: vote.node_id };
-    Ok(Vote { leader_id, committed: vote.committed })
+    let leader_id = LeaderId {
+        term: vote.term,
+        voted_for: vote.node_id,
+    };
+    Ok(Vote {
+        leader_id,
+        committed: vote.committed,
+    })
 }
 
 pub(crate) fn membership_to_wire(membership: &Membership) -> pb::Membership {
     let configs = membership.get_joint_config().iter();
     pb::Membership {
         configs: configs
-            .map(|voters| pb::membership::Config { voters: voters.iter().copied().collect() })
+            .map(|voters| pb::membership::Config {
+                voters: voters.iter().copied().collect(),
+            })
             .collect(),
         nodes: membership
             .nodes()
-            .map(|(id, node)| (*id, pb::Node { peer_addr: node.address.clone() }))
+            .map(|(id, node)| {
+                (
+                    *id,
+                    pb::Node {
+                        peer_addr: node.address.clone(),
+                    },
+                )
+            })
             .collect(),
     }
 }
 
 pub(crate) fn membership_from_wire(membership: pb::Membership) -> Result<Membership, Status> {
-    let configs: Vec<BTreeSet<u64>> =
-        membership.configs.into_iter().map(|c| c.voters.into_iter().collect()).collect();
+    let configs: Vec<BTreeSet<u64>> = membership
+        .configs
+        .into_iter()
+        .map(|c| c.voters.into_iter().collect())
+        .collect();
     let nodes: BTreeMap<u64, PeerNode> = membership
         .nodes
         .into_iter()
-        .map(|(id, node)| (id, PeerNode { address: node.peer_addr }))
+        .map(|(id, node)| {
+            (
+                id,
+                PeerNode {
+                    address: node.peer_addr,
+                },
+            )
+        })
         .collect();
     if configs.is_empty() && nodes.is_empty() {
         return Ok(Membership::default());
@@ -74,11 +103,14 @@ pub(crate) fn entry_to_wire(entry: &LogEntry) -> pb::Entry {
     let payload = match &entry.content {
         Content::Blank => None,
         Content::Command(command) => Some(pb::entry::Payload::Command(command.clone())),
-        Content::Membership(membership) => {
-            Some(pb::entry::Payload::Membership(membership_to_wire(membership)))
-        }
+        Content::Membership(membership) => Some(pb::entry::Payload::Membership(
+            membership_to_wire(membership),
+        )),
     };
-    pb::Entry { log_id: Some(log_id_to_wire(&entry.log_id)), payload }
+    pb::Entry {
+        log_id: Some(log_id_to_wire(&entry.log_id)),
+        payload,
+    }
 }
 
 pub(crate) fn entry_from_wire(entry: pb::Entry) -> Result<LogEntry, Status> {
@@ -115,7 +147,11 @@ pub(crate) fn append_from_wire(
         vote: vote_from_wire(request.vote)?,
         prev_log_id: request.prev_log_id.as_ref().map(log_id_from_wire),
         leader_commit: request.leader_commit.as_ref().map(log_id_from_wire),
-        entries: request.entries.into_iter().map(entry_from_wire).collect::<Result<_, _>>()?,
+        entries: request
+            .entries
+            .into_iter()
+            .map(entry_from_wire)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -144,9 +180,9 @@ pub(crate) fn outcome_from_wire(
             let at = matching.ok_or_else(|| missing("conflicting log_id"))?;
             Ok(Err(StreamAppendError::Conflict(at)))
         }
-        Outcome::HigherVote => {
-            Ok(Err(StreamAppendError::HigherVote(vote_from_wire(response.vote)?)))
-        }
+        Outcome::HigherVote => Ok(Err(StreamAppendError::HigherVote(vote_from_wire(
+            response.vote,
+        )?))),
     }
 }
 
@@ -171,14 +207,22 @@ pub(crate) fn vote_response_from_wire(
     response: &pb::VoteResponse,
 ) -> Result<VoteResponse<TypeConfig>, Status> {
     let last = response.last_log_id.as_ref().map(log_id_from_wire);
-    Ok(VoteResponse::new(vote_from_wire(response.vote)?, last, response.granted))
+    Ok(VoteResponse::new(
+        vote_from_wire(response.vote)?,
+        last,
+        response.granted,
+    ))
 }
 
 pub(crate) fn transfer_from_wire(
     request: &pb::TransferLeaderRequest,
 ) -> Result<TransferLeaderRequest<TypeConfig>, Status> {
     let last = request.last_log_id.as_ref().map(log_id_from_wire);
-    Ok(TransferLeaderRequest::new(vote_from_wire(request.from_leader)?, request.to_node, last))
+    Ok(TransferLeaderRequest::new(
+        vote_from_wire(request.from_leader)?,
+        request.to_node,
+        last,
+    ))
 }
 
 pub(crate) fn snapshot_meta_to_wire(meta: &SnapshotMeta) -> pb::SnapshotMeta {
@@ -207,7 +251,12 @@ mod tests {
 
     #[test]
     fn entries_survive_the_wire() {
-        let nodes = BTreeMap::from([(7, PeerNode { address: "h:1".to_owned() })]);
+        let nodes = BTreeMap::from([(
+            7,
+            PeerNode {
+                address: "h:1".to_owned(),
+            },
+        )]);
         let membership = Membership::new(vec![BTreeSet::from([7])], nodes).unwrap();
         let contents = [
             Content::Blank,
@@ -216,7 +265,10 @@ mod tests {
             Content::Membership(Arc::new(membership)),
         ];
         for content in contents {
-            let entry = LogEntry { log_id: log_id(3, 9), content };
+            let entry = LogEntry {
+                log_id: log_id(3, 9),
+                content,
+            };
             let back = entry_from_wire(entry_to_wire(&entry)).unwrap();
             assert!(back.log_id == entry.log_id && back.content == entry.content);
         }

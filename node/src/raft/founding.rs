@@ -1,9 +1,9 @@
 //! How a node with an empty directory comes into a cluster. (DESIGN, section 8, Founding.)
 //!
 //! A node that finds every other founding member without a cluster, and of the same mind, stores
-//! that it is *ready*. When all are ready, the one with the lowest id makes the cluster's id and is a
-//! *member*; the others take the id from it. So whoever meets a cluster that knows its id while its
-//! own directory is empty has lost its disk, and is refused: it may have voted.
+//! that it is *ready*. When all are ready, the one with the lowest id makes the cluster's id and is
+//! a *member*; the others take the id from it. So whoever meets a cluster that knows its id while
+//! its own directory is empty has lost its disk, and is refused: it may have voted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,10 @@ const RESTART_QUESTION: Duration = Duration::from_millis(500);
 pub(crate) fn canonical(members: &[PeerAddress]) -> String {
     let mut members: Vec<&PeerAddress> = members.iter().collect();
     members.sort_by_key(|member| member.id);
-    let members: Vec<String> = members.iter().map(|m| format!("{}={}", m.id, m.address)).collect();
+    let members: Vec<String> = members
+        .iter()
+        .map(|m| format!("{}={}", m.id, m.address))
+        .collect();
     members.join(",")
 }
 
@@ -41,14 +44,19 @@ pub(crate) type Answers = Vec<(PeerAddress, Result<pb::IdentifyResponse, String>
 pub(crate) enum Step {
     /// Ask again; for people: what for.
     Wait(String),
-    /// Ask again: a cluster is there and does not know this node's id, so it may be added.
+    /// Ask again: a cluster's leader does not know this node's id, so it may be added.
     WaitToBeAdded(String),
     /// Store that we are ready.
     Ready,
     /// Make the cluster's id: all are ready, and we are the lowest.
     Found,
-    /// Take a cluster's id, as a founding member or as an added node.
+    /// Take a cluster's id, as a founding member.
     Enter {
+        /// The cluster.
+        cluster_id: String,
+    },
+    /// Take a cluster's id, as a node that was added.
+    Join {
         /// The cluster.
         cluster_id: String,
         /// Its number of groups.
@@ -74,19 +82,15 @@ pub(crate) struct Candidate<'a> {
     pub(crate) groups: u32,
     /// True once it has stored that it is ready.
     pub(crate) ready: bool,
-    /// True once a cluster was seen that did not know its id.
+    /// True once a cluster's leader did not know its id. Any other member may not have heard of it
+    /// yet, and a node that lost its disk must not pass for a new one.
     pub(crate) was_unknown: bool,
 }
 
 /// The founding rule. Pure.
 pub(crate) fn decide(me: Candidate<'_>, answers: &Answers) -> Step {
-    for (peer, answer) in answers {
-        if let Ok(answer) = answer
-            && answer.stage() == pb::Stage::Member
-            && answer.node_id == peer.id
-        {
-            return beside_a_cluster(me, peer, answer);
-        }
+    if let Some(step) = beside_a_cluster(me, answers) {
+        return step;
     }
     let mut unready = None;
     for (peer, answer) in answers {
@@ -112,19 +116,46 @@ pub(crate) fn decide(me: Candidate<'_>, answers: &Answers) -> Step {
     }
 }
 
-fn beside_a_cluster(me: Candidate<'_>, peer: &PeerAddress, answer: &pb::IdentifyResponse) -> Step {
-    let cluster_id = answer.cluster_id.clone();
-    if !answer.knows_sender {
-        return Step::WaitToBeAdded(format!(
-            "node {} at {} belongs to cluster {cluster_id}, which does not know node {}; add it \
-             with: roomcast add-node {}=HOST:PORT --api ADDR",
-            peer.id, peer.address, me.node_id, me.node_id
-        ));
+/// What to do when somebody has a cluster; `None` when nobody has.
+fn beside_a_cluster(me: Candidate<'_>, answers: &Answers) -> Option<Step> {
+    let members = answers.iter().filter_map(|(peer, answer)| match answer {
+        Ok(answer) if answer.stage() == pb::Stage::Member && answer.node_id == peer.id => {
+            Some((peer, answer))
+        }
+        _ => None,
+    });
+    let members: Vec<_> = members.collect();
+    if let Some((peer, answer)) = members.iter().find(|(_, answer)| answer.knows_sender) {
+        let cluster_id = answer.cluster_id.clone();
+        return Some(if me.was_unknown {
+            Step::Join {
+                cluster_id,
+                groups: answer.groups,
+            }
+        } else if me.ready {
+            Step::Enter { cluster_id }
+        } else {
+            Step::Refuse {
+                cluster_id,
+                peer: peer.id,
+            }
+        });
     }
-    if me.ready || me.was_unknown {
-        return Step::Enter { cluster_id, groups: answer.groups };
-    }
-    Step::Refuse { cluster_id, peer: peer.id }
+    let (peer, answer) = members
+        .iter()
+        .find(|(_, answer)| answer.leads)
+        .or(members.first())?;
+    let (PeerAddress { id, address }, node) = (peer, me.node_id);
+    let what = format!(
+        "node {node} to be added to cluster {} of node {id} at {address}: roomcast add-node \
+         {node}=HOST:PORT --api ADDR",
+        answer.cluster_id
+    );
+    Some(if answer.leads {
+        Step::WaitToBeAdded(what)
+    } else {
+        Step::Wait(what)
+    })
 }
 
 /// Why this answer does not allow founding.
@@ -139,7 +170,10 @@ fn obstacle(
         Err(e) => return Some(format!("node {id} at {address} to answer ({e})")),
     };
     if answer.node_id != *id {
-        return Some(format!("{address} to be node {id}: node {} answers there", answer.node_id));
+        return Some(format!(
+            "{address} to be node {id}: node {} answers there",
+            answer.node_id
+        ));
     }
     if answer.initial_cluster != me.initial_cluster {
         return Some(format!(
@@ -158,7 +192,10 @@ fn obstacle(
 
 /// Asks every other node of `--initial-cluster` once.
 pub(crate) async fn ask(config: &Config, local: &Local, limit: Duration) -> Answers {
-    let others = config.initial_cluster.iter().filter(|peer| peer.id != config.node_id);
+    let others = config
+        .initial_cluster
+        .iter()
+        .filter(|peer| peer.id != config.node_id);
     let question = pb::IdentifyRequest {
         from: config.node_id,
         initial_cluster: local.initial_cluster.clone(),
@@ -191,7 +228,10 @@ fn innermost(status: &tonic::Status) -> String {
     while let Some(source) = error.source() {
         error = source;
     }
-    match std::ptr::eq(error as *const _ as *const (), status as *const _ as *const ()) {
+    match std::ptr::eq(
+        error as *const _ as *const (),
+        status as *const _ as *const (),
+    ) {
         true => status.message().to_owned(),
         false => error.to_string(),
     }
@@ -237,10 +277,13 @@ pub(crate) async fn enter(
             Step::Found => {
                 let cluster_id = cluster_id(config);
                 tracing::info!(cluster = cluster_id, "founding a cluster");
-                return member(config, local, identity, cluster_id, me.groups);
+                return member(config, identity, cluster_id);
             }
-            Step::Enter { cluster_id, groups } => {
-                return member(config, local, identity, cluster_id, groups);
+            Step::Enter { cluster_id } => return member(config, identity, cluster_id),
+            Step::Join { cluster_id, groups } => {
+                let added = Identity::added(config.node_id, groups, cluster_id);
+                added.store(&config.data_dir)?;
+                return Ok(added);
             }
             Step::Refuse { cluster_id, peer } => {
                 return Err(known_id(config, cluster_id, peer));
@@ -252,26 +295,33 @@ pub(crate) async fn enter(
 
 fn member(
     config: &Config,
-    local: &Local,
     ready: Option<Identity>,
     cluster_id: String,
-    groups: u32,
 ) -> Result<Identity, StartError> {
-    let identity = match ready {
-        Some(ready) => Identity { stage: Stage::Member, cluster_id, ..ready },
-        None => Identity::added(config.node_id, groups, cluster_id),
+    let ready = ready.expect("founding and entering come after ready");
+    let identity = Identity {
+        stage: Stage::Member,
+        cluster_id,
+        ..ready
     };
     identity.store(&config.data_dir)?;
-    local.standing.lock().1 = identity.groups;
     Ok(identity)
 }
 
 fn cluster_id(config: &Config) -> String {
-    config.entropy.bits128().iter().map(|byte| format!("{byte:02x}")).collect()
+    config
+        .entropy
+        .bits128()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn known_id(config: &Config, cluster: String, peer: NodeId) -> StartError {
-    let own = config.initial_cluster.iter().find(|m| m.id == config.node_id);
+    let own = config
+        .initial_cluster
+        .iter()
+        .find(|m| m.id == config.node_id);
     StartError::KnownIdEmptyDir {
         node: config.node_id,
         cluster,

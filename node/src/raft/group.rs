@@ -1,5 +1,8 @@
 //! One Raft group of this node: openraft's handle, the log, and the status that others watch.
 
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +13,7 @@ use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use openraft::type_config::alias::WatchReceiverOf;
-use openraft::{Raft, RaftMetrics, ServerState};
+use openraft::{Instant as _, Raft, RaftMetrics, ServerState};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -68,15 +71,23 @@ impl Group {
         }
         let cache_bytes = config.log_cache_bytes_max / identity.groups.max(1) as usize;
         let on_fatal = config.on_fatal.clone();
+        let data_dir = config.data_dir.clone();
         let opened = blocking(move || {
+            create_durably(&data_dir, &log_dir)?;
             let snapshots = SnapshotStore::open(dir.join("snapshots"))?;
-            Ok((LogStore::open(&log_dir, cache_bytes, on_fatal)?, Arc::new(snapshots)))
+            Ok((
+                LogStore::open(&log_dir, cache_bytes, on_fatal)?,
+                Arc::new(snapshots),
+            ))
         });
         let (log, snapshots) = opened.await.map_err(|e| failed(e.to_string()))?;
         let applied = Arc::new(AtomicU64::new(0));
         let machine = Machine::new(state, snapshots.clone(), applied.clone());
-        let network =
-            Network { peers, group: id, vote_timeout: config.timings.election_min * 2 / 3 };
+        let network = Network {
+            peers,
+            group: id,
+            vote_timeout: config.timings.election_min * 2 / 3,
+        };
         let raft_config = raft_config(&config.timings)?;
         let raft = Raft::new(config.node_id, raft_config, network, log.clone(), machine).await;
         let raft = raft.map_err(|e| failed(e.to_string()))?;
@@ -86,12 +97,22 @@ impl Group {
             id,
             log: log.clone(),
             publish,
+            lease: config.timings.election_max,
             stopping: stopping.clone(),
             on_fatal: config.on_fatal.clone(),
         };
         tokio::spawn(watcher.run(raft.metrics()));
         let snapshot_timeout = config.timings.install_snapshot;
-        Ok(Self { id, raft, snapshots, log, applied, status, stopping, snapshot_timeout })
+        Ok(Self {
+            id,
+            raft,
+            snapshots,
+            log,
+            applied,
+            status,
+            stopping,
+            snapshot_timeout,
+        })
     }
 
     /// As of now; `applied` is exact.
@@ -114,7 +135,10 @@ impl Group {
             return Err(ProposeError::TooLarge);
         }
         let (accepted, index) = oneshot::channel();
-        let proposal = Proposal { command, accepted: Some(accepted) };
+        let proposal = Proposal {
+            command,
+            accepted: Some(accepted),
+        };
         let (responder, outcome) =
             ProgressResponder::<TypeConfig, ClientWriteResult<TypeConfig>>::complete_only();
         let sent = self.raft.client_write_ff(proposal, Some(responder)).await;
@@ -140,7 +164,7 @@ impl Group {
         let (log, indexes) = (self.log.clone(), indexes.to_vec());
         match tokio::task::spawn_blocking(move || log.commands(&indexes)).await {
             Ok(read) => read,
-            Err(e) => Err(ReadError::Io(std::io::Error::other(e))),
+            Err(e) => Err(ReadError::Io(io::Error::other(e))),
         }
     }
 
@@ -157,7 +181,11 @@ impl Group {
                 return Ok(made);
             }
             // Ignored while another one is being built.
-            self.raft.trigger().snapshot().await.map_err(|_| SnapshotError::Stopped)?;
+            self.raft
+                .trigger()
+                .snapshot()
+                .await
+                .map_err(|_| SnapshotError::Stopped)?;
             let retry = Instant::now() + SNAPSHOT_RETRY;
             while metrics.borrow_watched().snapshot.map(|id| id.index) == made {
                 match tokio::time::timeout_at(retry, metrics.changed()).await {
@@ -184,14 +212,25 @@ impl Group {
 
     /// The members, as the newest membership in the log has them.
     pub(crate) fn members(&self) -> Vec<(NodeId, String)> {
-        let membership = self.raft.metrics().borrow_watched().membership_config.clone();
-        membership.nodes().map(|(id, node)| (*id, node.address.clone())).collect()
+        let membership = self
+            .raft
+            .metrics()
+            .borrow_watched()
+            .membership_config
+            .clone();
+        membership
+            .nodes()
+            .map(|(id, node)| (*id, node.address.clone()))
+            .collect()
     }
 }
 
 impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Group").field("id", &self.id).field("status", &self.status()).finish()
+        f.debug_struct("Group")
+            .field("id", &self.id)
+            .field("status", &self.status())
+            .finish()
     }
 }
 
@@ -203,6 +242,8 @@ struct Watcher {
     log: LogStore,
     /// Where the status goes.
     publish: watch::Sender<GroupStatus>,
+    /// A leader that no quorum has answered for this long does not lead.
+    lease: Duration,
     /// See [`Group::stopping`].
     stopping: Arc<AtomicBool>,
     /// Told of a failure: after a panic of its core a group never comes back by itself
@@ -213,15 +254,21 @@ struct Watcher {
 impl Watcher {
     async fn run(self, mut metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>) {
         loop {
-            let (status, failure) = {
+            let (status, lease_end, failure) = {
                 let metrics = metrics.borrow_watched();
-                (self.status_of(&metrics), metrics.running_state.clone().err())
+                let lease_end = self.lease_end(&metrics);
+                let status = self.status_of(&metrics, lease_end);
+                (status, lease_end, metrics.running_state.clone().err())
             };
-            self.publish.send_if_modified(|last| std::mem::replace(last, status) != status);
+            self.publish
+                .send_if_modified(|last| std::mem::replace(last, status) != status);
+            let look_again = lease_end.filter(|_| status.leading);
             let reason = match failure {
                 Some(failure) => failure.to_string(),
-                None if metrics.changed().await.is_ok() => continue,
-                None => "it ended without a reason".to_owned(),
+                None => match change_or(metrics.changed(), look_again).await {
+                    Ok(()) => continue,
+                    Err(_) => "it ended without a reason".to_owned(),
+                },
             };
             if !self.stopping.load(Ordering::Acquire) {
                 (self.on_fatal)(&format!("group {} failed: {reason}", self.id));
@@ -230,17 +277,60 @@ impl Watcher {
         }
     }
 
-    fn status_of(&self, metrics: &RaftMetrics<TypeConfig>) -> GroupStatus {
+    /// When a leader's lease ends; `None` for one that is a quorum by itself.
+    fn lease_end(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<Instant> {
+        if metrics.membership_config.voter_ids().count() == 1 {
+            return None;
+        }
+        // Never acknowledged: it has ended.
+        let acked = metrics.last_quorum_acked.map(|acked| acked.elapsed());
+        let left = acked.map_or(Duration::ZERO, |age| self.lease.saturating_sub(age));
+        Some(Instant::now() + left)
+    }
+
+    fn status_of(
+        &self,
+        metrics: &RaftMetrics<TypeConfig>,
+        lease_end: Option<Instant>,
+    ) -> GroupStatus {
+        let is_leader = metrics.state == ServerState::Leader;
+        let has_quorum = lease_end.is_none_or(|end| Instant::now() < end);
         let applied_term = metrics.last_applied.map(|id| id.leader_id.term);
         GroupStatus {
-            leader: metrics.current_leader,
+            // A leader without its quorum refuses proposals: then none is known here.
+            leader: metrics.current_leader.filter(|_| !is_leader || has_quorum),
             term: metrics.current_term,
             // A leader's first entry is its blank one: an applied entry of its term means that all
             // entries of earlier terms are applied.
-            leading: metrics.state == ServerState::Leader
-                && applied_term == Some(metrics.current_term),
+            leading: is_leader && has_quorum && applied_term == Some(metrics.current_term),
             applied: metrics.last_applied.map_or(0, |id| id.index),
             first: self.log.first(),
         }
     }
+}
+
+/// Waits for a change, or until a point in time.
+async fn change_or<E>(
+    changed: impl Future<Output = Result<(), E>>,
+    until: Option<Instant>,
+) -> Result<(), E> {
+    match until {
+        Some(until) => tokio::time::timeout_at(until, changed)
+            .await
+            .unwrap_or(Ok(())),
+        None => changed.await,
+    }
+}
+
+/// Creates a directory below another; all between them are on stable storage, so that a lost one is
+/// never mistaken for one that did not exist yet.
+fn create_durably(root: &Path, dir: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    for dir in dir.ancestors() {
+        File::open(dir)?.sync_all()?;
+        if dir == root {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -57,7 +57,10 @@ const VERSION: u32 = 1;
 impl Identity {
     /// Of a node that is ready to found a cluster.
     pub(crate) fn ready(node_id: NodeId, groups: u32, members: &[PeerAddress]) -> Self {
-        let founder = |m: &PeerAddress| Founder { id: m.id, address: m.address.clone() };
+        let founder = |m: &PeerAddress| Founder {
+            id: m.id,
+            address: m.address.clone(),
+        };
         Self {
             version: VERSION,
             node_id,
@@ -72,7 +75,11 @@ impl Identity {
     /// Of a node that was added to a cluster.
     pub(crate) fn added(node_id: NodeId, groups: u32, cluster_id: String) -> Self {
         let ready = Self::ready(node_id, groups, &[]);
-        Self { stage: Stage::Member, cluster_id, ..ready }
+        Self {
+            stage: Stage::Member,
+            cluster_id,
+            ..ready
+        }
     }
 
     /// Reads the directory's identity; `None` when it has none. Blocks.
@@ -81,9 +88,17 @@ impl Identity {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StartError::DataDir { dir: dir.to_owned(), source }),
+            Err(source) => {
+                return Err(StartError::DataDir {
+                    dir: dir.to_owned(),
+                    source,
+                });
+            }
         };
-        let damaged = |reason: String| StartError::Damaged { path: path.clone(), reason };
+        let damaged = |reason: String| StartError::Damaged {
+            path: path.clone(),
+            reason,
+        };
         let identity: Self = serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
         if identity.version != VERSION {
             return Err(damaged(format!("format {} is unknown", identity.version)));
@@ -105,7 +120,10 @@ impl Identity {
             fs::rename(&temporary, dir.join(FILE_NAME))?;
             File::open(dir)?.sync_all()
         };
-        write().map_err(|source| StartError::DataDir { dir: dir.to_owned(), source })
+        write().map_err(|source| StartError::DataDir {
+            dir: dir.to_owned(),
+            source,
+        })
     }
 }
 
@@ -124,7 +142,10 @@ pub(crate) fn group_dir(dir: &Path, group: u32) -> PathBuf {
 
 /// Creates the directory if need be and locks it for this process; the lock goes with the file.
 pub(crate) fn lock(dir: &Path) -> Result<File, StartError> {
-    let failed = |source| StartError::DataDir { dir: dir.to_owned(), source };
+    let failed = |source| StartError::DataDir {
+        dir: dir.to_owned(),
+        source,
+    };
     fs::create_dir_all(dir).map_err(failed)?;
     let file = File::create(dir.join(LOCK_NAME)).map_err(failed)?;
     match file.try_lock() {
@@ -142,13 +163,19 @@ mod tests {
     fn an_identity_survives_and_damage_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Identity::load(dir.path()).unwrap().is_none());
-        let members = [PeerAddress { id: 3, address: "h:1".to_owned() }];
+        let members = [PeerAddress {
+            id: 3,
+            address: "h:1".to_owned(),
+        }];
         let identity = Identity::ready(3, 4, &members);
         identity.store(dir.path()).unwrap();
         assert_eq!(Identity::load(dir.path()).unwrap(), Some(identity));
         assert_eq!(stored_groups(dir.path()).unwrap(), Some(4));
         fs::write(dir.path().join(FILE_NAME), "{\"node_id\": ").unwrap();
-        assert!(matches!(Identity::load(dir.path()), Err(StartError::Damaged { .. })));
+        assert!(matches!(
+            Identity::load(dir.path()),
+            Err(StartError::Damaged { .. })
+        ));
     }
 
     #[test]

@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
-use futures_util::stream;
+use futures_util::{Stream, TryStreamExt, stream};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use parking_lot::RwLock;
@@ -55,7 +54,9 @@ impl LogStore {
     /// Opens the log in `dir`, creates it when there is none. Blocks.
     pub(crate) fn open(dir: &Path, cache_bytes: usize, on_fatal: FatalHook) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let dir = dir.to_str().ok_or_else(|| io::Error::other("the path is not UTF-8"))?;
+        let dir = dir
+            .to_str()
+            .ok_or_else(|| io::Error::other("the path is not UTF-8"))?;
         let mut config = raft_log::Config::new(dir);
         config.log_cache_capacity = Some(cache_bytes);
         config.wal.chunk_max_size = Some(FILE_BYTES_MAX);
@@ -64,9 +65,14 @@ impl LogStore {
         config.wal.flush_queue_max_bytes = Some(FLUSH_QUEUE_BYTES_MAX);
         let log = RaftLog::<WalTypes>::open(Arc::new(config))?;
         let first = log.log_state().purged().map_or(0, |purged| purged.1 + 1);
-        let shared =
-            Shared { log: RwLock::new(Some(log)), first: AtomicU64::new(first), on_fatal };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Shared {
+            log: RwLock::new(Some(log)),
+            first: AtomicU64::new(first),
+            on_fatal,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Writes out what is queued and releases the directory. Later calls fail. Blocks.
@@ -93,7 +99,9 @@ impl LogStore {
                 Some(Content::Command(command)) => commands.push((index, command)),
                 // Purged since we asked where the log begins.
                 None if index < self.first() => {
-                    return Err(ReadError::Hole { first: self.first() });
+                    return Err(ReadError::Hole {
+                        first: self.first(),
+                    });
                 }
                 _ => return Err(ReadError::NotACommand { index }),
             }
@@ -102,7 +110,17 @@ impl LogStore {
     }
 
     fn entry(&self, index: u64) -> io::Result<Option<LogEntry>> {
-        self.with(|log| log.read(index, index + 1).next().transpose().map(|e| e.map(to_entry)))
+        self.with(|log| {
+            log.read(index, index + 1)
+                .next()
+                .transpose()
+                .map(|e| e.map(to_entry))
+        })
+    }
+
+    /// The index behind the last entry.
+    fn next(&self) -> io::Result<u64> {
+        self.with(|log| Ok(log.log_state().last().map_or(0, |last| last.1 + 1)))
     }
 
     fn with<T>(&self, f: impl FnOnce(&RaftLog<WalTypes>) -> io::Result<T>) -> io::Result<T> {
@@ -117,7 +135,10 @@ impl LogStore {
     }
 
     fn flushed(&self, waiter: Waiter) -> Flushed {
-        Flushed { waiter, on_fatal: self.shared.on_fatal.clone() }
+        Flushed {
+            waiter,
+            on_fatal: self.shared.on_fatal.clone(),
+        }
     }
 
     /// Makes a change and waits until it is on stable storage.
@@ -141,7 +162,9 @@ impl LogStore {
         let mut bytes = 0;
         // The lock is taken anew for each entry: an append does not wait for a page from disk.
         for index in from..to.min(from.saturating_add(PAGE_ENTRY_COUNT_MAX)) {
-            let Some(entry) = self.entry(index)? else { break };
+            let Some(entry) = self.entry(index)? else {
+                break;
+            };
             bytes += match &entry.content {
                 Content::Command(command) => command.len(),
                 Content::Blank | Content::Membership(_) => 0,
@@ -156,22 +179,21 @@ impl LogStore {
         }
         Ok(page)
     }
+}
 
-    /// The stored part of a range, as openraft's readers give it: holes at its ends are left out.
-    fn clip<RB: RangeBounds<u64>>(&self, range: &RB) -> io::Result<(u64, u64)> {
-        let from = match range.start_bound() {
-            Bound::Included(from) => *from,
-            Bound::Excluded(before) => before.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let to = match range.end_bound() {
-            Bound::Included(last) => last.saturating_add(1),
-            Bound::Excluded(to) => *to,
-            Bound::Unbounded => u64::MAX,
-        };
-        let next = self.with(|log| Ok(log.log_state().last().map_or(0, |last| last.1 + 1)))?;
-        Ok((from.max(self.first()), to.min(next)))
-    }
+/// A range's first index, and the one behind its last.
+fn bounds<RB: RangeBounds<u64>>(range: &RB) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(from) => *from,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(to) => *to,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to)
 }
 
 fn closed() -> io::Error {
@@ -179,7 +201,10 @@ fn closed() -> io::Error {
 }
 
 fn to_entry((id, payload): ((u64, u64), WalPayload)) -> LogEntry {
-    LogEntry { log_id: log_id(id.0, id.1), content: payload.0 }
+    LogEntry {
+        log_id: log_id(id.0, id.1),
+        content: payload.0,
+    }
 }
 
 fn to_log_id(id: Option<&(u64, u64)>) -> Option<LogId> {
@@ -195,18 +220,19 @@ impl RaftLogReader<TypeConfig> for LogStore {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<LogEntry>> {
-        let (from, to) = self.clip(&range)?;
-        let mut entries = Vec::new();
-        let mut next = from;
-        while next < to {
-            let Some(entry) = self.entry(next)? else { break };
-            entries.push(entry);
-            next += 1;
-        }
-        Ok(entries)
+        let (from, to) = bounds(&range);
+        let next = self.next()?;
+        // Entry by entry, so that an append does not wait for a long read. The contract is "what is
+        // stored", not "from the beginning of the range".
+        let indexes = from.max(self.first())..to.min(next);
+        indexes
+            .map(|index| self.entry(index))
+            .filter_map(Result::transpose)
+            .collect()
     }
 
-    /// Read page by page: apply after a restart must not load a whole log.
+    /// What apply reads, page by page: after a restart that may be a whole log. An entry that is
+    /// not there is an error, because nothing would be as wrong as to apply around it.
     async fn entries_stream<RB>(
         &mut self,
         range: RB,
@@ -214,29 +240,28 @@ impl RaftLogReader<TypeConfig> for LogStore {
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
-        let store = self.clone();
-        let bounds = self.clip(&range);
-        let (first, to) = match &bounds {
-            Ok(bounds) => *bounds,
-            Err(_) => (0, 0),
-        };
-        let failed = bounds.err();
-        let pages = stream::try_unfold((store, first, failed), move |(store, from, failed)| {
+        let (store, (from, to)) = (self.clone(), bounds(&range));
+        let next = self.next();
+        let to = to.min(*next.as_ref().unwrap_or(&to));
+        let failed = next.err();
+        let pages = stream::try_unfold((from, failed), move |(from, failed)| {
             let page = match failed {
                 Some(e) => Err(e),
-                None if from >= to => Ok(Vec::new()),
                 None => store.page(from, to, PAGE_BYTES),
             };
             async move {
                 let page = page?;
+                if page.is_empty() && from < to {
+                    return Err(io::Error::other(format!(
+                        "entry {from} is missing in the log"
+                    )));
+                }
                 let next = from + page.len() as u64;
-                Ok::<_, io::Error>((!page.is_empty()).then_some((page, (store, next, None))))
+                let more = !page.is_empty();
+                Ok(more.then(|| (stream::iter(page.into_iter().map(Ok)), (next, None))))
             }
         });
-        Box::pin(futures_util::TryStreamExt::try_flatten(futures_util::TryStreamExt::map_ok(
-            pages,
-            |page| stream::iter(page.into_iter().map(Ok)),
-        )))
+        Box::pin(pages.try_flatten())
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -268,13 +293,16 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let vote = WalVote(*vote);
-        self.write_durably(|log| log.save_vote(vote).map(drop)).await
+        self.write_durably(|log| log.save_vote(vote).map(drop))
+            .await
     }
 
     /// In the same stream of records as the entries, without an fsync of its own: it only saves a
     /// restarted node the wait for a leader before it applies.
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        let Some(committed) = committed.as_ref().map(from_log_id) else { return Ok(()) };
+        let Some(committed) = committed.as_ref().map(from_log_id) else {
+            return Ok(());
+        };
         self.with_mut(|log| {
             let state = log.log_state();
             let known = Some(&committed) <= state.last();
@@ -313,15 +341,22 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let from = last.as_ref().map_or(0, |last| last.index + 1);
         self.write_durably(|log| {
             let next = log.log_state().last().map_or(0, |last| last.1 + 1);
-            if from >= next { Ok(()) } else { log.truncate(from).map(drop) }
+            if from >= next {
+                Ok(())
+            } else {
+                log.truncate(from).map(drop)
+            }
         })
         .await
     }
 
     /// `raft-log` deletes files only after the record of the purge is on stable storage.
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.write_durably(|log| log.purge(from_log_id(&upto)).map(drop)).await?;
-        self.shared.first.fetch_max(upto.index + 1, Ordering::AcqRel);
+        self.write_durably(|log| log.purge(from_log_id(&upto)).map(drop))
+            .await?;
+        self.shared
+            .first
+            .fetch_max(upto.index + 1, Ordering::AcqRel);
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ mod peers;
 mod service;
 mod settings;
 mod snapshot;
+mod start;
 mod state_machine;
 mod types;
 mod wal_record;

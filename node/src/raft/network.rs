@@ -120,7 +120,9 @@ impl Link {
     fn failed(&self, status: &Status) -> RpcError {
         if status.code() == Code::FailedPrecondition {
             tracing::error!(
-                node = self.target, group = self.group, reason = status.message(),
+                node = self.target,
+                group = self.group,
+                reason = status.message(),
                 "a peer refuses this node's messages",
             );
         }
@@ -173,7 +175,9 @@ impl NetTransferLeader<TypeConfig> for Link {
         let answer = async { self.client(Class::Control)?.transfer_leader(message).await };
         let answer = tokio::time::timeout(APPEND_TIMEOUT, answer).await;
         let answer = answer.map_err(|_| unreachable("no answer to a transfer in time"))?;
-        answer.map(|_| Ok(())).map_err(|status| self.failed(&status))
+        answer
+            .map(|_| Ok(()))
+            .map_err(|status| self.failed(&status))
     }
 }
 
@@ -187,7 +191,9 @@ struct Pace {
 
 impl Pace {
     fn new() -> Self {
-        Self { state: Mutex::new((0, 0, Instant::now())) }
+        Self {
+            state: Mutex::new((0, 0, Instant::now())),
+        }
     }
 
     fn sent(&self) {
@@ -242,7 +248,9 @@ impl Link {
             sender.sent();
             append_to_wire(header.clone(), group, &request)
         });
-        let mut client = self.client(self.class).map_err(|status| self.failed(&status))?;
+        let mut client = self
+            .client(self.class)
+            .map_err(|status| self.failed(&status))?;
         let opened = pace.wait(client.append(requests)).await;
         let opened = opened.ok_or_else(|| unreachable("no answer to an append in time"))?;
         let answers = opened.map_err(|status| self.failed(&status))?.into_inner();
@@ -305,7 +313,9 @@ impl NetSnapshot<TypeConfig> for Link {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let failed = |reason: String| NetworkError::from_string(reason);
         let chunks = read_chunks(self.peers.header(self.target), self.group, &vote, snapshot);
-        let mut client = self.client(Class::Bulk).map_err(|e| failed(e.to_string()))?;
+        let mut client = self
+            .client(Class::Bulk)
+            .map_err(|e| failed(e.to_string()))?;
         let answer = tokio::time::timeout(option.hard_ttl(), client.snapshot(chunks));
         let answer = tokio::select! {
             biased;
@@ -333,7 +343,11 @@ fn read_chunks(
 ) -> impl Stream<Item = pb::SnapshotChunk> + use<> {
     let (chunks, taken) = mpsc::channel(2);
     let file = snapshot.snapshot;
-    let mut first = Some((header, vote_to_wire(vote), snapshot_meta_to_wire(&snapshot.meta)));
+    let mut first = Some((
+        header,
+        vote_to_wire(vote),
+        snapshot_meta_to_wire(&snapshot.meta),
+    ));
     tokio::task::spawn_blocking(move || {
         let mut offset = 0;
         loop {

@@ -52,7 +52,10 @@ impl Peers {
         Self {
             node_id,
             cluster_id: OnceLock::new(),
-            configured: configured.iter().map(|m| (m.id, m.address.clone())).collect(),
+            configured: configured
+                .iter()
+                .map(|m| (m.id, m.address.clone()))
+                .collect(),
             learned: Mutex::default(),
             links: Mutex::default(),
         }
@@ -76,12 +79,19 @@ impl Peers {
 
     /// Where a node listens, if known.
     pub(crate) fn address(&self, node: NodeId) -> Option<String> {
-        self.configured.get(&node).cloned().or_else(|| self.learned.lock().get(&node).cloned())
+        self.configured
+            .get(&node)
+            .cloned()
+            .or_else(|| self.learned.lock().get(&node).cloned())
     }
 
     /// The header of a message to a node.
     pub(crate) fn header(&self, to: NodeId) -> pb::Header {
-        pb::Header { cluster_id: self.cluster_id().to_owned(), from: self.node_id, to }
+        pb::Header {
+            cluster_id: self.cluster_id().to_owned(),
+            from: self.node_id,
+            to,
+        }
     }
 
     /// Who sent it, when it is of this cluster and meant for this node. An address that was reused
@@ -171,15 +181,26 @@ mod tests {
     #[test]
     fn only_messages_of_this_cluster_to_this_node_are_taken() {
         let peers = Peers::new(2, &[]);
-        let header = |cluster: &str, from, to| pb::Header { cluster_id: cluster.into(), from, to };
+        let header = |cluster: &str, from, to| pb::Header {
+            cluster_id: cluster.into(),
+            from,
+            to,
+        };
         let code = |header: pb::Header| peers.check(Some(&header)).map_err(|s| s.code());
-        assert_eq!(code(header("", 1, 2)), Err(Code::Unavailable), "no cluster yet");
+        assert_eq!(
+            code(header("", 1, 2)),
+            Err(Code::Unavailable),
+            "no cluster yet"
+        );
         peers.enter("c1".to_owned());
         assert_eq!(code(header("c1", 1, 2)), Ok(1));
         assert_eq!(code(header("c2", 1, 2)), Err(Code::FailedPrecondition));
         assert_eq!(code(header("", 1, 2)), Err(Code::FailedPrecondition));
         assert_eq!(code(header("c1", 1, 3)), Err(Code::FailedPrecondition));
         assert_eq!(code(header("c1", 2, 2)), Err(Code::FailedPrecondition));
-        assert_eq!(peers.check(None).map_err(|s| s.code()), Err(Code::InvalidArgument));
+        assert_eq!(
+            peers.check(None).map_err(|s| s.code()),
+            Err(Code::InvalidArgument)
+        );
     }
 }

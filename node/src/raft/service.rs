@@ -34,7 +34,8 @@ pub(crate) struct Local {
     pub(crate) initial_cluster: String,
     /// Stage, and number of groups.
     pub(crate) standing: Mutex<(pb::Stage, u32)>,
-    /// Founding members; known before a group is.
+    /// Founding members; known before a group is, and never forgotten: a removed id is not used
+    /// again.
     pub(crate) founders: OnceLock<Vec<NodeId>>,
     /// Set once all groups have started.
     pub(crate) groups: OnceLock<Vec<Arc<Group>>>,
@@ -43,18 +44,36 @@ pub(crate) struct Local {
 impl Local {
     /// A started group.
     pub(crate) fn group(&self, id: GroupId) -> Result<&Arc<Group>, Status> {
-        let groups = self.groups.get().ok_or_else(|| Status::unavailable("starting"))?;
+        let groups = self
+            .groups
+            .get()
+            .ok_or_else(|| Status::unavailable("starting"))?;
         let unknown = || Status::invalid_argument(format!("there is no group {id}"));
         groups.get(id as usize).ok_or_else(unknown)
     }
 
-    fn knows(&self, node: NodeId) -> bool {
-        match self.groups.get() {
-            Some(groups) => {
-                groups.iter().any(|group| group.members().iter().any(|(id, _)| *id == node))
-            }
-            None => self.founders.get().is_some_and(|founders| founders.contains(&node)),
+    /// Whether a node is a member, and whether this one leads the first group. A member that has
+    /// not read its log yet does not say no.
+    fn knows(&self, node: NodeId, stage: pb::Stage) -> Result<(bool, bool), Status> {
+        if self
+            .founders
+            .get()
+            .is_some_and(|founders| founders.contains(&node))
+        {
+            return Ok((true, false));
         }
+        let Some(groups) = self.groups.get() else {
+            return match stage {
+                pb::Stage::Member => Err(Status::unavailable("starting")),
+                pb::Stage::Empty | pb::Stage::Ready => Ok((false, false)),
+            };
+        };
+        let mut members = groups.iter().flat_map(|group| group.members());
+        let known = members.any(|(id, _)| id == node);
+        Ok((
+            known,
+            groups.first().is_some_and(|group| group.status().leading),
+        ))
     }
 }
 
@@ -125,13 +144,15 @@ impl Peer for Service {
         request: Request<pb::IdentifyRequest>,
     ) -> Result<Response<pb::IdentifyResponse>, Status> {
         let (stage, groups) = *self.local.standing.lock();
+        let (knows_sender, leads) = self.local.knows(request.get_ref().from, stage)?;
         Ok(Response::new(pb::IdentifyResponse {
             node_id: self.local.peers.node_id,
             cluster_id: self.local.peers.cluster_id().to_owned(),
             initial_cluster: self.local.initial_cluster.clone(),
-            knows_sender: self.local.knows(request.get_ref().from),
+            knows_sender,
             stage: stage.into(),
             groups,
+            leads,
         }))
     }
 
@@ -154,12 +175,17 @@ impl Peer for Service {
             });
             kept(&at_input, request)
         });
-        let answers = group.raft.stream_append(requests).map(|answer| match answer {
-            Ok(outcome) => Ok(outcome_to_wire(outcome)),
-            Err(fatal) => Err(Status::unavailable(fatal.to_string())),
-        });
+        let answers = group
+            .raft
+            .stream_append(requests)
+            .map(|answer| match answer {
+                Ok(outcome) => Ok(outcome_to_wire(outcome)),
+                Err(fatal) => Err(Status::unavailable(fatal.to_string())),
+            });
         let fault = stream::once(async move { fault.lock().take().map(Err) });
-        Ok(Response::new(answers.chain(fault.filter_map(std::future::ready)).boxed()))
+        Ok(Response::new(
+            answers.chain(fault.filter_map(std::future::ready)).boxed(),
+        ))
     }
 
     async fn vote(
@@ -187,10 +213,15 @@ impl Peer for Service {
         let vote = vote_from_wire(first.vote)?;
         tracing::info!(from, group = group.id, "receiving a snapshot");
         let file = receive(group, first, rest).await?;
-        let snapshot = Snapshot { meta: file.meta.clone(), snapshot: file };
+        let snapshot = Snapshot {
+            meta: file.meta.clone(),
+            snapshot: file,
+        };
         let answer = group.raft.install_full_snapshot(vote, snapshot).await;
         let answer: Vote = answer.map_err(|e| Status::unavailable(e.to_string()))?.vote;
-        Ok(Response::new(pb::SnapshotResponse { vote: Some(vote_to_wire(&answer)) }))
+        Ok(Response::new(pb::SnapshotResponse {
+            vote: Some(vote_to_wire(&answer)),
+        }))
     }
 
     async fn transfer_leader(
@@ -215,7 +246,10 @@ impl Peer for Service {
         let (from, first, rest) = self.open(request).await?;
         let group = self.local.group(first.group)?.id;
         let proposals = stream::once(async { Ok(first) }).chain(rest).boxed();
-        self.handler.on_propose(from, group, proposals).await.map(Response::new)
+        self.handler
+            .on_propose(from, group, proposals)
+            .await
+            .map(Response::new)
     }
 
     async fn renew(
@@ -223,7 +257,10 @@ impl Peer for Service {
         request: Request<pb::RenewRequest>,
     ) -> Result<Response<pb::RenewResponse>, Status> {
         let from = self.check(request.get_ref())?;
-        self.handler.on_renew(from, request.into_inner()).await.map(Response::new)
+        self.handler
+            .on_renew(from, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn read_entries(
@@ -246,7 +283,10 @@ impl Peer for Service {
                 break;
             }
             // Readers know entries by their index alone.
-            let entry = LogEntry { log_id: log_id(0, index), content: Content::Command(command) };
+            let entry = LogEntry {
+                log_id: log_id(0, index),
+                content: Content::Command(command),
+            };
             entries.push(entry_to_wire(&entry));
         }
         Ok(Response::new(pb::ReadEntriesResponse { entries }))
@@ -258,7 +298,10 @@ impl Peer for Service {
     ) -> Result<Response<pb::RelayResponse>, Status> {
         let (from, first, rest) = self.open(request).await?;
         let requests = stream::once(async { Ok(first) }).chain(rest).boxed();
-        self.handler.on_relay(from, requests).await.map(Response::new)
+        self.handler
+            .on_relay(from, requests)
+            .await
+            .map(Response::new)
     }
 }
 
@@ -272,7 +315,9 @@ async fn receive(
     let missing = || Status::invalid_argument("meta data is missing");
     let meta = snapshot_meta_from_wire(first.meta.clone().ok_or_else(missing)?)?;
     let snapshots = group.snapshots.clone();
-    let mut writer = blocking(move || snapshots.begin(meta)).await.map_err(disk)?;
+    let mut writer = blocking(move || snapshots.begin(meta))
+        .await
+        .map_err(disk)?;
     let mut chunk = first;
     loop {
         let last = chunk.last;
@@ -296,5 +341,7 @@ async fn write_chunk(
         writer.write(&chunk.data)?;
         Ok(writer)
     });
-    written.await.map_err(|e| Status::internal(format!("snapshot not written: {e}")))
+    written
+        .await
+        .map_err(|e| Status::internal(format!("snapshot not written: {e}")))
 }

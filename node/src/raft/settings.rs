@@ -93,7 +93,10 @@ pub(crate) fn raft_config(timings: &Timings) -> Result<Arc<openraft::Config>, St
         allow_log_reversion: Some(false),
         ..openraft::Config::default()
     };
-    config.validate().map(Arc::new).map_err(|e| StartError::Config(format!("raft timings: {e}")))
+    config
+        .validate()
+        .map(Arc::new)
+        .map_err(|e| StartError::Config(format!("raft timings: {e}")))
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -107,7 +110,10 @@ mod tests {
     #[test]
     fn the_regional_timings_are_valid_and_wrong_ones_are_refused() {
         assert!(raft_config(&Timings::regional()).is_ok());
-        let slow = Timings { heartbeat: Duration::from_secs(1), ..Timings::regional() };
+        let slow = Timings {
+            heartbeat: Duration::from_secs(1),
+            ..Timings::regional()
+        };
         assert!(matches!(raft_config(&slow), Err(StartError::Config(_))));
     }
 }

@@ -80,8 +80,13 @@ impl SnapshotStore {
         let mut newest: Option<(u64, PathBuf)> = None;
         for entry in fs::read_dir(&dir)? {
             let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let Some(index) = name.strip_prefix("snap-") else { continue };
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            let Some(index) = name.strip_prefix("snap-") else {
+                continue;
+            };
             match index.parse() {
                 Ok(index) if newest.as_ref().is_none_or(|(other, _)| index > *other) => {
                     newest = Some((index, path));
@@ -91,8 +96,14 @@ impl SnapshotStore {
                 Err(_) => fs::remove_file(&path)?,
             }
         }
-        let current = newest.map(|(_, path)| SnapshotFile::open(path)).transpose()?;
-        Ok(Self { dir, current: Mutex::new(current), sequence: AtomicU64::new(0) })
+        let current = newest
+            .map(|(_, path)| SnapshotFile::open(path))
+            .transpose()?;
+        Ok(Self {
+            dir,
+            current: Mutex::new(current),
+            sequence: AtomicU64::new(0),
+        })
     }
 
     /// The newest one.
@@ -114,7 +125,9 @@ impl SnapshotStore {
             self.rename_or_copy(file, &path)?;
         }
         let mut current = self.current.lock();
-        let known = current.as_ref().and_then(|current| current.meta.last_log_id);
+        let known = current
+            .as_ref()
+            .and_then(|current| current.meta.last_log_id);
         if known > file.meta.last_log_id {
             return Ok(());
         }
@@ -143,8 +156,13 @@ impl SnapshotStore {
     fn remove_before(&self, index: u64) -> io::Result<()> {
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let number = name.strip_prefix("snap-").and_then(|rest| rest.parse::<u64>().ok());
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            let number = name
+                .strip_prefix("snap-")
+                .and_then(|rest| rest.parse::<u64>().ok());
             if number.is_some_and(|number| number < index) {
                 fs::remove_file(&path)?;
             }
@@ -187,21 +205,35 @@ impl SnapshotFile {
         if u64::from_be_bytes(stored) != checksum(&file, state_offset + state_len)? {
             return Err(damaged("checksum"));
         }
-        let place = Place { file, path: Mutex::new(path), temporary: Mutex::new(false) };
-        Ok(Self { meta, place: Arc::new(place), state_offset, state_len })
+        let place = Place {
+            file,
+            path: Mutex::new(path),
+            temporary: Mutex::new(false),
+        };
+        Ok(Self {
+            meta,
+            place: Arc::new(place),
+            state_offset,
+            state_len,
+        })
     }
 
     /// A piece of the state. Blocks.
     pub(crate) fn read(&self, offset: u64, len: usize) -> io::Result<Bytes> {
         let left = usize::try_from(self.state_len.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut piece = vec![0; len.min(left)];
-        self.place.file.read_exact_at(&mut piece, self.state_offset + offset)?;
+        self.place
+            .file
+            .read_exact_at(&mut piece, self.state_offset + offset)?;
         Ok(Bytes::from(piece))
     }
 
     /// The whole state. Blocks.
     pub(crate) fn state(&self) -> io::Result<Bytes> {
-        self.read(0, usize::try_from(self.state_len).map_err(io::Error::other)?)
+        self.read(
+            0,
+            usize::try_from(self.state_len).map_err(io::Error::other)?,
+        )
     }
 }
 
@@ -211,7 +243,9 @@ fn checksum(file: &File, covered: u64) -> io::Result<u64> {
     let mut buffer = vec![0; READ_BYTES];
     let mut at = 0;
     while at < covered {
-        let piece = usize::try_from(covered - at).unwrap_or(READ_BYTES).min(READ_BYTES);
+        let piece = usize::try_from(covered - at)
+            .unwrap_or(READ_BYTES)
+            .min(READ_BYTES);
         file.read_exact_at(&mut buffer[..piece], at)?;
         hash.update(&buffer[..piece]);
         at += piece as u64;
@@ -233,9 +267,17 @@ pub(crate) struct SnapshotWriter {
 
 impl SnapshotWriter {
     fn begin(path: PathBuf, meta: SnapshotMeta) -> io::Result<Self> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-        let place = Place { file, path: Mutex::new(path), temporary: Mutex::new(true) };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)?;
+        let place = Place {
+            file,
+            path: Mutex::new(path),
+            temporary: Mutex::new(true),
+        };
         let wire = snapshot_meta_to_wire(&meta).encode_to_vec();
         let mut head = Vec::with_capacity(20 + wire.len());
         head.extend_from_slice(MAGIC);
@@ -246,7 +288,12 @@ impl SnapshotWriter {
         head.extend_from_slice(&[0; 8]);
         (&place.file).write_all(&head)?;
         let state_offset = head.len() as u64;
-        Ok(Self { place, meta, state_offset, state_len: 0 })
+        Ok(Self {
+            place,
+            meta,
+            state_offset,
+            state_len: 0,
+        })
     }
 
     /// Adds a piece of the state. Blocks.
@@ -280,7 +327,10 @@ mod tests {
 
     fn meta(index: u64) -> SnapshotMeta {
         let last_membership = StoredMembership::default();
-        SnapshotMeta { last_log_id: Some(log_id(1, index)), last_membership }
+        SnapshotMeta {
+            last_log_id: Some(log_id(1, index)),
+            last_membership,
+        }
     }
 
     fn kept(store: &SnapshotStore, index: u64, state: &[u8]) -> SnapshotFile {
@@ -299,7 +349,11 @@ mod tests {
         kept(&store, 9, b"new state");
         drop(store.begin(meta(11)).unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert_eq!(old.state().unwrap(), "old", "a sender may still be reading it");
+        assert_eq!(
+            old.state().unwrap(),
+            "old",
+            "a sender may still be reading it"
+        );
 
         let store = SnapshotStore::open(dir.path().to_owned()).unwrap();
         let current = store.current().unwrap();

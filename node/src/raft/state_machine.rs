@@ -20,7 +20,8 @@ use super::types::{Content, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 const BATCH_COMMAND_COUNT_MAX: usize = 256;
 
 /// A snapshot with openraft's meta data.
-pub(crate) type MachineSnapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotFile>;
+pub(crate) type MachineSnapshot =
+    openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotFile>;
 
 /// One group's state machine, owned by openraft's worker.
 pub(crate) struct Machine {
@@ -57,20 +58,17 @@ impl Machine {
         applied_index: Arc<AtomicU64>,
     ) -> Self {
         let membership = StoredMembership::default();
-        Self { state, snapshots, applied: None, applied_index, membership }
+        Self {
+            state,
+            snapshots,
+            applied: None,
+            applied_index,
+            membership,
+        }
     }
 
-    fn take_in(
-        &mut self,
-        batch: &mut Batch,
-        (entry, responder): EntryResponder<TypeConfig>,
-    ) -> io::Result<()> {
-        let before = batch.last.or(self.applied);
-        let expected = before.map_or(entry.log_id.index, |before| before.index + 1);
-        if entry.log_id.index != expected {
-            let message = format!("entry {expected} to apply is missing in the log");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
+    fn take_in(&mut self, batch: &mut Batch, item: EntryResponder<TypeConfig>) {
+        let (entry, responder) = item;
         batch.last = Some(entry.log_id);
         batch.responders.extend(responder);
         if let Some(membership) = entry.get_membership() {
@@ -78,9 +76,11 @@ impl Machine {
         }
         if let Content::Command(command) = entry.content {
             batch.bytes += command.len();
-            batch.commands.push(Committed { index: entry.log_id.index, command });
+            batch.commands.push(Committed {
+                index: entry.log_id.index,
+                command,
+            });
         }
-        Ok(())
     }
 
     async fn apply_batch(&mut self, batch: Batch) {
@@ -111,10 +111,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
     {
         while let Some(entry) = entries.next().await {
             let mut batch = Batch::default();
-            self.take_in(&mut batch, entry?)?;
+            self.take_in(&mut batch, entry?);
             while batch.commands.len() < BATCH_COMMAND_COUNT_MAX && batch.bytes < PAGE_BYTES {
-                let Some(Some(entry)) = entries.next().now_or_never() else { break };
-                self.take_in(&mut batch, entry?)?;
+                let Some(Some(entry)) = entries.next().now_or_never() else {
+                    break;
+                };
+                self.take_in(&mut batch, entry?);
             }
             self.apply_batch(batch).await;
         }
@@ -159,7 +161,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<MachineSnapshot>> {
         let current = self.snapshots.current();
-        Ok(current.map(|file| Snapshot { meta: file.meta.clone(), snapshot: file }))
+        Ok(current.map(|file| Snapshot {
+            meta: file.meta.clone(),
+            snapshot: file,
+        }))
     }
 }
 
@@ -188,7 +193,10 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             Ok(file)
         })
         .await?;
-        Ok(Snapshot { meta: file.meta.clone(), snapshot: file })
+        Ok(Snapshot {
+            meta: file.meta.clone(),
+            snapshot: file,
+        })
     }
 }
 
@@ -196,5 +204,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
 }

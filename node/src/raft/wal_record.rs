@@ -104,7 +104,10 @@ impl Decode for WalPayload {
 }
 
 fn damaged(what: impl std::fmt::Display) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("damaged log record: {what}"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("damaged log record: {what}"),
+    )
 }
 
 /// A vote on disk. Ordered as votes of one node may follow each other: by term, then committed.
@@ -133,7 +136,10 @@ impl Decode for WalVote {
     fn decode<R: Read>(mut reader: R) -> io::Result<Self> {
         let (term, voted_for) = <(u64, u64)>::decode(&mut reader)?;
         let committed = <bool as Decode>::decode(&mut reader)?;
-        Ok(Self(Vote { leader_id: LeaderId { term, voted_for }, committed }))
+        Ok(Self(Vote {
+            leader_id: LeaderId { term, voted_for },
+            committed,
+        }))
     }
 }
 
@@ -181,14 +187,20 @@ mod tests {
             assert!(WalPayload::decode(disk.as_slice()).is_err());
             disk[0] = KIND_COMMAND;
             disk[1] = 0xff;
-            assert!(WalPayload::decode(disk.as_slice()).is_err(), "an absurd length");
+            assert!(
+                WalPayload::decode(disk.as_slice()).is_err(),
+                "an absurd length"
+            );
         }
     }
 
     #[test]
     fn votes_of_one_node_only_go_up() {
         let vote = |term, voted_for, committed| {
-            WalVote(Vote { leader_id: LeaderId { term, voted_for }, committed })
+            WalVote(Vote {
+                leader_id: LeaderId { term, voted_for },
+                committed,
+            })
         };
         assert!(vote(1, 1, false) < vote(1, 1, true));
         assert!(vote(1, 2, true) < vote(2, 1, false));

@@ -1,5 +1,5 @@
-//! The port that clients and probes connect to: `/socket.io/`, `/healthz`, `/readyz`, and the pages of
-//! an extra router in development. Owns the order of a graceful end.
+//! The port that clients and probes connect to: `/socket.io/`, `/healthz`, `/readyz`, and the pages
+//! of an extra router in development. Owns the order of a graceful end.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::handshake;
 use super::listener::{Accepted, ConnectionLimit, accept_loop};
@@ -74,6 +74,8 @@ pub(super) struct Shared {
     sessions: Arc<Semaphore>,
     /// Set once: no new sessions, not ready.
     draining: AtomicBool,
+    /// Set once the operator was told that a client asked for polling.
+    told_of_polling: AtomicBool,
 }
 
 impl ClientPort {
@@ -93,6 +95,7 @@ impl ClientPort {
                 parts.sessions_max.min(Semaphore::MAX_PERMITS),
             )),
             draining: AtomicBool::new(false),
+            told_of_polling: AtomicBool::new(false),
         });
         let counters = Arc::clone(shared.engine.counters());
         let owner = Arc::clone(&shared);
@@ -119,13 +122,14 @@ impl ClientPort {
         &self.shared.engine
     }
 
-    /// No new sessions (503) and not ready from now on; sessions and probes go on. First step of an end.
+    /// No new sessions (503) and not ready from now on; sessions and probes go on. First step of an
+    /// end.
     pub fn begin_drain(&self) {
         self.shared.draining.store(true, Relaxed);
     }
 
-    /// Closes all sessions at a pace, with the code that lets them resume elsewhere; done when none is
-    /// left. Begins the drain if that was not done.
+    /// Closes all sessions at a pace, with the code that lets them resume elsewhere; done when none
+    /// is left. Begins the drain if that was not done.
     pub async fn drain(&self, pace: DrainPace) {
         self.begin_drain();
         self.shared
@@ -135,8 +139,8 @@ impl ClientPort {
             .await;
     }
 
-    /// Stops accepting and ends idle HTTP connections; done when every task has ended. Sessions are not
-    /// ended by this: drain first.
+    /// Stops accepting and ends idle HTTP connections; done when every task has ended. Sessions are
+    /// not ended by this: drain first.
     pub async fn stop(&self) {
         self.begin_drain();
         self.shared.tasks.stop();
@@ -160,6 +164,16 @@ impl Shared {
     /// A place for a session.
     pub(super) fn session_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.sessions).try_acquire_owned().ok()
+    }
+
+    /// Says once why clients with the stock transports are refused; they ask again and again.
+    pub(super) fn tell_of_polling(&self) {
+        if !self.told_of_polling.swap(true, Relaxed) {
+            warn!(
+                "a client asked for polling, which this version does not serve: \
+                 clients need transports: [\"websocket\"] (said once)"
+            );
+        }
     }
 
     fn ready(&self) -> Response<Body> {

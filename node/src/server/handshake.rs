@@ -1,5 +1,5 @@
-//! A request to the Engine.IO path: refused with the reference's codes, or upgraded and handed to the
-//! engine. The HTTP side of the connection ends there; nothing of it stays in memory.
+//! A request to the Engine.IO path: refused with the reference's codes, or upgraded and handed to
+//! the engine. The HTTP side of the connection ends there; nothing of it stays in memory.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use roomcast_proto::engineio::{HandshakeError, Query, RequestKind, Target, Trans
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::client_port::Shared;
 use super::respond;
@@ -101,7 +101,7 @@ fn upgrade(
 fn verify(shared: &Shared, query: &Query, kind: RequestKind) -> Result<(), HandshakeError> {
     let target = query.verify(kind, &ENABLED).inspect_err(|_| {
         if query.transport.as_deref() == Some(Transport::Polling.name()) {
-            info!("a client asked for polling, which this version does not serve: use transports: [\"websocket\"]");
+            shared.tell_of_polling();
         }
     })?;
     let Target::Existing { sid, .. } = target else {
@@ -170,8 +170,8 @@ async fn serve(
     }
 }
 
-/// The TCP stream under an upgraded connection, and what was read ahead of it; or the connection as it
-/// is, when something else carries it.
+/// The TCP stream under an upgraded connection, and what was read ahead of it; or the connection as
+/// it is, when something else carries it.
 fn take_stream(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Box<Upgraded>> {
     let parts = upgraded
         .downcast::<TokioIo<TcpStream>>()

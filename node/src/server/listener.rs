@@ -58,8 +58,8 @@ pub(super) struct Accepted {
     pub(super) permit: OwnedSemaphorePermit,
 }
 
-/// Accepts until told to stop. `serve` is spawned for each connection; one over the limit is answered
-/// with 503 and counted by `refused`.
+/// Accepts until told to stop. `serve` is spawned for each connection; one over the limit is
+/// answered with 503 and counted by `refused`.
 pub(super) async fn accept_loop<S, F>(
     listener: TcpListener,
     limit: ConnectionLimit,
@@ -141,7 +141,8 @@ fn refuse(mut stream: TcpStream, limit: &ConnectionLimit, tasks: &Tasks) {
         let tell = async {
             stream.write_all(respond::OVER_LIMIT).await?;
             stream.shutdown().await?;
-            // The request is read and dropped: closing over unread bytes would reset the answer away.
+            // The request is read and dropped: closing over unread bytes would reset the answer
+            // away.
             let mut rest = [0; 512];
             while stream.read(&mut rest).await? > 0 {}
             io::Result::Ok(())

@@ -7,4 +7,7 @@ mod handshake;
 pub mod listener;
 mod respond;
 
+#[cfg(test)]
+mod tests;
+
 pub use client_port::{ClientPort, ClientPortParts, Readiness};

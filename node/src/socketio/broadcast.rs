@@ -31,7 +31,11 @@ pub struct Broadcast {
 
 impl Broadcast {
     pub(crate) fn new(socket: &Socket, target: Target) -> Self {
-        Self { socket: socket.clone(), target, key: None }
+        Self {
+            socket: socket.clone(),
+            target,
+            key: None,
+        }
     }
 
     /// A retry with the same key is one entry with one offset.
@@ -95,6 +99,7 @@ impl Broadcast {
         if size > group.view().settings().event_bytes_max as usize {
             return Operation::refused(group, OperationError::TooLarge);
         }
+        crate::metrics::events_published().increment(1);
         let publish = Publish {
             socket: Some(socket_ref(&self.socket.local)),
             namespace: self.socket.namespace().to_owned(),

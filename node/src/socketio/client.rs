@@ -1,7 +1,7 @@
 //! One Engine.IO session's Socket.IO client: reassembles packets and brings each to its namespace.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use roomcast_proto::socketio::{Assembled, Assembler, Limits, Packet, args, decode, encode};
@@ -15,7 +15,7 @@ use crate::adapter::{Adapter, Answer, Parting};
 use crate::engine::{
     Acceptor, CloseReason, Frames, Handler, Handshake, Message, Refused, SessionHandle,
 };
-use crate::limits;
+use crate::{limits, metrics};
 
 /// How long a client that cannot be served now should wait before it tries again.
 const RETRY_AFTER_SECONDS: u32 = 1;
@@ -32,35 +32,48 @@ pub struct Clients {
 impl Clients {
     /// Serves `namespaces` through `adapter`.
     #[must_use]
-    pub fn new(
-        adapter: Arc<Adapter>,
-        namespaces: Namespaces,
-        event_bytes_max: usize,
-    ) -> Arc<Self> {
+    pub fn new(adapter: Arc<Adapter>, namespaces: Namespaces, event_bytes_max: usize) -> Arc<Self> {
         // What a publish needs beside its event: name, target, key.
         let packet_bytes_max = event_bytes_max + limits::PACKET_OVERHEAD_BYTES_MAX;
-        Arc::new(Self { adapter, namespaces, packet_bytes_max })
+        Arc::new(Self {
+            adapter,
+            namespaces,
+            packet_bytes_max,
+        })
     }
 }
 
-/// The acceptor that engine sessions are opened with.
-#[derive(Debug, Clone)]
-pub struct Door(pub Arc<Clients>);
+/// The acceptor that engine sessions are opened with: shut until the node is a member of a cluster.
+#[derive(Debug, Default)]
+pub struct Door(OnceLock<Arc<Clients>>);
+
+impl Door {
+    /// From here on clients are let in.
+    pub fn unlock(&self, clients: Arc<Clients>) {
+        assert!(self.0.set(clients).is_ok(), "a door is unlocked once");
+    }
+}
 
 impl Acceptor for Door {
     fn admit(&self) -> Result<(), Refused> {
-        if self.0.adapter.has_lease() {
-            return Ok(());
-        }
-        Err(Refused { retry_after_s: RETRY_AFTER_SECONDS, reason: "no quorum".into() })
+        let reason = match self.0.get() {
+            None => "this node waits for its cluster",
+            Some(clients) if !clients.adapter.has_lease() => "no quorum",
+            Some(_) => return Ok(()),
+        };
+        Err(Refused {
+            retry_after_s: RETRY_AFTER_SECONDS,
+            reason: reason.into(),
+        })
     }
 
     fn open(&self, handshake: Handshake, session: SessionHandle) -> Box<dyn Handler> {
+        let clients = self.0.get().expect("nobody is admitted before");
         Box::new(Client {
-            clients: Arc::clone(&self.0),
+            clients: Arc::clone(clients),
             session,
             handshake: Arc::new(handshake),
-            assembler: Assembler::new(self.0.packet_bytes_max),
+            assembler: Assembler::new(clients.packet_bytes_max),
             slots: HashMap::new(),
         })
     }
@@ -85,9 +98,10 @@ impl Handler for Client {
         };
         match assembled {
             Ok(None) => Ok(()),
-            Ok(Some(Assembled::Whole { packet, attachments })) => {
-                self.packet(packet, attachments).await
-            }
+            Ok(Some(Assembled::Whole {
+                packet,
+                attachments,
+            })) => self.packet(packet, attachments).await,
             Ok(Some(Assembled::TooLarge { packet, .. })) => self.too_large(&packet),
             Err(error) => {
                 tracing::debug!(%error, "closing a session that sent a malformed packet");
@@ -111,17 +125,31 @@ impl Client {
     ) -> Result<(), CloseReason> {
         match packet {
             Packet::Connect { namespace, auth } => self.connect(namespace.as_str(), auth),
-            Packet::Event { namespace, id, data, .. } => {
+            Packet::Event {
+                namespace,
+                id,
+                data,
+                ..
+            } => {
                 let slot = self.slot(namespace.as_str())?;
                 let malformed = |_| CloseReason::ParseError;
                 let name = args::event_name(&data).map_err(malformed)?;
                 let mut args = args::split(&data).map_err(malformed)?;
                 args.remove(0);
-                let event = Event { name, args, attachments };
+                let event = Event {
+                    name,
+                    args,
+                    attachments,
+                };
                 slot.take(Incoming::Event { event, ack: id }).await;
                 Ok(())
             }
-            Packet::Ack { namespace, id, data, .. } => {
+            Packet::Ack {
+                namespace,
+                id,
+                data,
+                ..
+            } => {
                 let slot = self.slot(namespace.as_str())?;
                 if let Some(socket) = slot.socket() {
                     let answer = Answer { data, attachments };
@@ -146,9 +174,8 @@ impl Client {
         if let (Packet::Event { id: Some(id), .. }, Some(socket)) = (packet, slot.socket()) {
             let bytes_max = self.clients.packet_bytes_max;
             let message = format!("an event has at most {bytes_max} bytes");
-            let answer = format!(
-                r#"[{{"ok":false,"error":{{"code":"too_large","message":"{message}"}}}}]"#
-            );
+            let answer =
+                format!(r#"[{{"ok":false,"error":{{"code":"too_large","message":"{message}"}}}}]"#);
             Ack::new(socket.local, *id).send(answer.as_bytes());
         }
         Ok(())
@@ -156,18 +183,29 @@ impl Client {
 
     /// The slot of a namespace the client has joined; anything else is a violation.
     fn slot(&self, namespace: &str) -> Result<Arc<Slot>, CloseReason> {
-        self.slots.get(namespace).cloned().ok_or(CloseReason::ParseError)
+        self.slots
+            .get(namespace)
+            .cloned()
+            .ok_or(CloseReason::ParseError)
     }
 
     fn connect(&mut self, namespace: &str, auth: Option<bytes::Bytes>) -> Result<(), CloseReason> {
         let full = self.slots.len() >= limits::NAMESPACES_PER_SESSION_MAX;
-        if self.slots.get(namespace).is_some_and(|slot| !slot.has_failed()) || full {
+        if self
+            .slots
+            .get(namespace)
+            .is_some_and(|slot| !slot.has_failed())
+            || full
+        {
             return Err(CloseReason::ParseError);
         }
         let Some(handler) = self.clients.namespaces.find(namespace) else {
             let text = encode::connect_error(namespace, "Invalid namespace", None);
             let frames = Frames::text(text);
-            return self.session.try_push(&frames).map_err(|_| CloseReason::SlowConsumer);
+            return self
+                .session
+                .try_push(&frames)
+                .map_err(|_| CloseReason::SlowConsumer);
         };
         let namespace: Arc<str> = namespace.into();
         let slot = Slot::connecting(Arc::clone(&handler));
@@ -193,13 +231,16 @@ fn part(slot: &Arc<Slot>, parting: Parting, reason: &'static str) {
         socket.local.stop();
         socket.group.part(&socket.local, parting);
     }
+    metrics::disconnects(reason).increment(1);
     slot.take_last(Incoming::Disconnected { reason });
 }
 
 /// A protocol violation ends the sessions of a connection; anything else can be resumed.
 fn parting(reason: CloseReason) -> Parting {
     match reason {
-        CloseReason::ParseError => Parting::End { reason: "parse error" },
+        CloseReason::ParseError => Parting::End {
+            reason: "parse error",
+        },
         _ => Parting::Away,
     }
 }

@@ -73,11 +73,23 @@ impl Connecting {
             _ = self.session.closed() => return,
             attached = self.attach(&applicant, earlier, deadline) => attached,
         };
+        let result = match &attached {
+            Ok((_, _, true)) => "recovered",
+            Ok((_, _, false)) => "new",
+            Err(Failure::Overloaded) => "overloaded",
+            Err(_) => "unavailable",
+        };
+        metrics::connects(result).increment(1);
         match attached {
             Ok((local, group, recovered)) => {
                 self.session.mark_joined();
                 let adapter = Arc::clone(&self.adapter);
-                let socket = Socket { local, group, adapter, recovered };
+                let socket = Socket {
+                    local,
+                    group,
+                    adapter,
+                    recovered,
+                };
                 self.slot.attached(socket).await;
             }
             Err(Failure::Overloaded) => self.session.close(CloseReason::Overloaded),
@@ -113,7 +125,9 @@ impl Connecting {
         earlier: &Earlier,
         deadline: Instant,
     ) -> Result<Result<InPlace, ResumeRefusal>, Failure> {
-        let Some(pid) = earlier.pid else { return Ok(Err(ResumeRefusal::Unknown)) };
+        let Some(pid) = earlier.pid else {
+            return Ok(Err(ResumeRefusal::Unknown));
+        };
         let resume = Resume {
             pid: pid.0.to_vec().into(),
             namespace: self.namespace.to_string(),
@@ -121,7 +135,12 @@ impl Connecting {
             offset: earlier.offset,
         };
         let kind = Kind::Resume(resume);
-        match self.until(deadline, &kind, |reply| self.attach_of(applicant, pid, None, None, reply)).await {
+        match self
+            .until(deadline, &kind, |reply| {
+                self.attach_of(applicant, pid, None, None, reply)
+            })
+            .await
+        {
             (Attached::Socket { socket, recovered }, group) => Ok(Ok((socket, group, recovered))),
             (Attached::NotRecovered(reason), _) => Ok(Err(reason)),
             (Attached::Refused(_), _) => Ok(Err(ResumeRefusal::Invalid)),
@@ -151,7 +170,11 @@ impl Connecting {
         match self.until(deadline, &kind, attach).await {
             (Attached::Socket { socket, recovered }, group) => Ok((socket, group, recovered)),
             (Attached::Failed(failure), _) => Err(failure),
-            (Attached::NotRecovered(_) | Attached::Refused(_), _) => Err(Failure::Unavailable),
+            (Attached::Refused(refusal), _) => {
+                tracing::warn!(?refusal, "apply refused a connect");
+                Err(Failure::Unavailable)
+            }
+            (Attached::NotRecovered(_), _) => Err(Failure::Unavailable),
         }
     }
 
@@ -209,7 +232,10 @@ impl Connecting {
         };
         let earlier = match auth.remove("pid") {
             None | Some(Value::Null) => None,
-            Some(pid) => Some(Earlier { pid: pid.as_str().and_then(Pid::parse), offset }),
+            Some(pid) => Some(Earlier {
+                pid: pid.as_str().and_then(Pid::parse),
+                offset,
+            }),
         };
         let declined = auth.get("recovery") == Some(&Value::Bool(false))
             || self.handshake.query("recovery") == Some("0");
@@ -221,6 +247,7 @@ impl Connecting {
         let data = data.as_ref().map(String::as_bytes);
         let text = encode::connect_error(&self.namespace, &rejection.message, data);
         self.slot.fail();
+        metrics::connects("rejected").increment(1);
         if self.session.try_push(&Frames::text(text)).is_err() {
             tracing::debug!("a refused client was gone before it was told");
         }
@@ -240,6 +267,12 @@ fn read_offset(value: &Value) -> resume::Offset {
 }
 
 fn applicant(admission: Admission, recoverable: bool) -> Applicant {
-    let data = admission.data.map_or_else(Bytes::new, |data| data.to_string().into());
-    Applicant { identity: admission.identity, data, recoverable }
+    let data = admission
+        .data
+        .map_or_else(Bytes::new, |data| data.to_string().into());
+    Applicant {
+        identity: admission.identity,
+        data,
+        recoverable,
+    }
 }

@@ -42,8 +42,17 @@ struct Inner {
 impl Slot {
     /// A slot whose socket is on its way: the caller runs [`Slot::attached`] or drops it.
     pub(crate) fn connecting(handler: SharedHandler) -> Arc<Self> {
-        let inner = Inner { queue: VecDeque::new(), busy: true, socket: None, failed: false };
-        Arc::new(Self { handler, inner: Mutex::new(inner), room: Notify::new() })
+        let inner = Inner {
+            queue: VecDeque::new(),
+            busy: true,
+            socket: None,
+            failed: false,
+        };
+        Arc::new(Self {
+            handler,
+            inner: Mutex::new(inner),
+            room: Notify::new(),
+        })
     }
 
     /// The connect was refused; the client may ask again on the same connection.

@@ -17,7 +17,7 @@ pub use broadcast::{Broadcast, Target};
 pub use client::{Clients, Door};
 pub use handler::{Admission, ConnectRequest, Event, Handler, Rejection};
 pub use namespaces::Namespaces;
-pub use operation::{Operation, OperationError};
 pub(crate) use operation::Place;
+pub use operation::{Operation, OperationError};
 pub use query::{HistoryFrom, HistoryPage};
 pub use socket::Socket;

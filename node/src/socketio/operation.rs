@@ -63,11 +63,19 @@ pub(crate) enum Place {
 
 impl Operation {
     pub(crate) fn new(group: Arc<Group>, socket: Option<Arc<LocalSocket>>, kind: Kind) -> Self {
-        Self { group, socket, kind: Ok(kind) }
+        Self {
+            group,
+            socket,
+            kind: Ok(kind),
+        }
     }
 
     pub(crate) fn refused(group: Arc<Group>, error: OperationError) -> Self {
-        Self { group, socket: None, kind: Err(error) }
+        Self {
+            group,
+            socket: None,
+            kind: Err(error),
+        }
     }
 
     /// Issues it, and answers the client with what `answer` makes of its fate (a JSON array).
@@ -79,7 +87,9 @@ impl Operation {
     ) {
         self.issue(move |fate| {
             let Some(ack) = ack else { return };
-            let position = fate.ok().map(|(offset, _)| Position::new(offset.index, offset.op));
+            let position = fate
+                .ok()
+                .map(|(offset, _)| Position::new(offset.index, offset.op));
             let args = answer(fate);
             match (place, position) {
                 (Place::InOrder, Some(position)) => ack.send_at(position, args.as_bytes()),
@@ -124,7 +134,9 @@ impl IntoFuture for Operation {
             }
         });
         async move {
-            let fate = receiver.await.unwrap_or(Err(OperationError::UnknownOutcome));
+            let fate = receiver
+                .await
+                .unwrap_or(Err(OperationError::UnknownOutcome));
             fate.map(|(offset, _)| offset)
         }
         .boxed()

@@ -83,7 +83,10 @@ impl Socket {
                 state::HistoryFrom::After(Position::new(after.index, after.op))
             }
         };
-        let page = self.group.view().room_events(self.namespace(), room, from, limit);
+        let page = self
+            .group
+            .view()
+            .room_events(self.namespace(), room, from, limit);
         let mut events = Vec::with_capacity(page.positions.len());
         let mut bytes = 0;
         let mut cut = None;
@@ -93,9 +96,12 @@ impl Socket {
                 OperationError::Unavailable
             })?;
             for event in read {
-                bytes += event.event.len() + event.attachments.iter().map(|a| a.len()).sum::<usize>();
+                bytes +=
+                    event.event.len() + event.attachments.iter().map(|a| a.len()).sum::<usize>();
                 if bytes > limits::HISTORY_PAGE_BYTES_MAX && !events.is_empty() {
-                    cut = events.last().map(|(_, event): &(String, Event)| event.position);
+                    cut = events
+                        .last()
+                        .map(|(_, event): &(String, Event)| event.position);
                     break 'read;
                 }
                 events.push((offset(epoch, event.position).to_string(), event));

@@ -46,13 +46,19 @@ impl Socket {
 
     /// Joins a room: from the operation's position on, its events are owed to this socket.
     pub fn join(&self, room: impl Into<String>) -> Operation {
-        let join = Join { socket: Some(socket_ref(&self.local)), rooms: vec![room.into()] };
+        let join = Join {
+            socket: Some(socket_ref(&self.local)),
+            rooms: vec![room.into()],
+        };
         self.operation(Kind::Join(join))
     }
 
     /// Leaves a room.
     pub fn leave(&self, room: impl Into<String>) -> Operation {
-        let leave = Leave { socket: Some(socket_ref(&self.local)), rooms: vec![room.into()] };
+        let leave = Leave {
+            socket: Some(socket_ref(&self.local)),
+            rooms: vec![room.into()],
+        };
         self.operation(Kind::Leave(leave))
     }
 
@@ -64,7 +70,10 @@ impl Socket {
             op: offset.op,
         };
         let socket = Some(socket_ref(&self.local));
-        self.operation(Kind::Acknowledge(Acknowledge { socket, offset: Some(offset) }))
+        self.operation(Kind::Acknowledge(Acknowledge {
+            socket,
+            offset: Some(offset),
+        }))
     }
 
     /// Events to rooms of this namespace, this socket included if it is a member.
@@ -77,7 +86,10 @@ impl Socket {
     #[must_use]
     pub fn own(&self) -> Broadcast {
         let rooms = vec![self.local.id_text.to_string()];
-        self.to(Target { rooms, ..Target::default() })
+        self.to(Target {
+            rooms,
+            ..Target::default()
+        })
     }
 
     /// The last position up to which everything owed to this socket is on its way.
@@ -88,9 +100,9 @@ impl Socket {
 
     /// Ends this socket's session for good; with `close`, its whole connection.
     pub fn disconnect(&self, close: bool) {
-        let frames = crate::engine::Frames::text(
-            roomcast_proto::socketio::encode::disconnect(self.namespace()),
-        );
+        let frames = crate::engine::Frames::text(roomcast_proto::socketio::encode::disconnect(
+            self.namespace(),
+        ));
         self.local.answer_now(&frames);
         self.local.stop();
         let reason = "server namespace disconnect";

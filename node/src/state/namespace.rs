@@ -45,6 +45,8 @@ pub(super) struct Namespace {
     pub(super) forgotten: Forgotten,
     /// Idempotency keys.
     pub(super) keys: Keys,
+    /// Its floor when it became empty, while it is: see `GroupState::dormant`.
+    pub(super) dormant_at: Option<Position>,
     /// The armed retention timer, in microseconds of log time.
     pub(super) retention_due_us: Option<u64>,
     /// The armed timer of the oldest key, in microseconds of log time.
@@ -64,12 +66,13 @@ impl Namespace {
             floor,
             forgotten: Forgotten::starting_at(floor),
             keys: Keys::default(),
+            dormant_at: None,
             retention_due_us: None,
             keys_due_us: None,
         }
     }
 
-    /// True when nothing but its floor would be lost with it.
+    /// True when only what histories need would be lost with it: how far its rooms were dropped.
     pub(super) fn is_empty(&self) -> bool {
         self.sessions.is_empty() && self.events.is_empty() && self.keys.len() == 0
     }
@@ -104,8 +107,8 @@ impl Namespace {
     pub(super) fn room_mut(&mut self, name: &Arc<str>) -> &mut Room {
         let forgotten = &mut self.forgotten;
         self.rooms.entry(Arc::clone(name)).or_insert_with(|| Room {
-            members: OrdSet::new(),
             track: Track::starting_at(forgotten.take(name)),
+            ..Room::default()
         })
     }
 
@@ -170,11 +173,12 @@ impl Namespace {
         }
     }
 
-    /// Deletes a room without members and events. No verdict needs it: an open interval has a member;
-    /// a closed one asks the room only while its last event inside is replayable.
+    /// Deletes a room without members and events. No verdict needs it: an open interval has a
+    /// member; a closed one asks the room only while its last event inside is replayable.
     fn tidy_room(&mut self, name: &Arc<str>) {
         if self.rooms.get(name).is_some_and(Room::is_empty)
             && let Some((name, room)) = self.rooms.remove_with_key(name)
+            && !room.private
         {
             self.forgotten.remember(name, room.track.last_dropped);
         }

@@ -18,6 +18,9 @@ pub(super) struct Track {
 pub(super) struct Room {
     /// Sessions that are in it now, away ones too.
     pub(super) members: OrdSet<SocketId>,
+    /// It is the room of one socket, named by its id. Ids never come back, so nothing is remembered
+    /// of it when it is deleted.
+    pub(super) private: bool,
     /// Its events.
     pub(super) track: Track,
 }

@@ -136,6 +136,7 @@ impl GroupState {
             numbers.insert(name, number);
             out.text(name);
             out.position(room.track.last_dropped);
+            out.flag(room.private);
         }
         out.count(namespace.events.len());
         for event in &namespace.events {
@@ -166,16 +167,17 @@ impl GroupState {
         for (name, record) in from.list(read_key)? {
             namespace.keys.insert(name, record, u32::MAX);
         }
-        let rooms = from.list(|from| Ok((from.text()?, from.position()?)))?;
-        let empty = |last_dropped| Room {
-            track: Track::starting_at(last_dropped),
-            ..Room::default()
-        };
-        namespace.rooms = rooms
-            .iter()
-            .map(|(name, last)| (Arc::clone(name), empty(*last)))
-            .collect();
-        let names: Vec<Arc<str>> = rooms.into_iter().map(|(name, _)| name).collect();
+        let names = from.list(|from| {
+            let name = from.text()?;
+            let track = Track::starting_at(from.position()?);
+            let room = Room {
+                private: from.flag()?,
+                track,
+                ..Room::default()
+            };
+            namespace.rooms.insert(Arc::clone(&name), room);
+            Ok(name)
+        })?;
         for event in from.list(|from| read_event(from, &names))? {
             restore_event(&mut namespace, event)?;
         }

@@ -9,6 +9,9 @@ use super::namespace::Namespace;
 use super::timers::TimerKey;
 use crate::ids::Position;
 
+/// Empty namespaces that are kept. Part of the format: every replica deletes the same.
+const DORMANT_MAX: usize = 64;
+
 impl GroupState {
     /// Does everything that is due at the present log time.
     pub(super) fn run_timers(&mut self, moment: Moment, effects: &mut Vec<Effect>) {
@@ -38,7 +41,8 @@ impl GroupState {
         }
     }
 
-    /// The namespace, made if need be. [`Self::settle`] must follow.
+    /// The namespace, made if need be. [`Self::settle`] must follow, unless it exists and its
+    /// sessions, events and keys stay as they are.
     pub(super) fn namespace_mut(&mut self, name: &str) -> &mut Namespace {
         if !self.namespaces.contains_key(name) {
             let floor = self.forgotten.take(name);
@@ -61,35 +65,57 @@ impl GroupState {
         }
     }
 
-    /// Arms the timers of a namespace for what is oldest in it now; deletes it when it is empty.
+    /// Brings the timers of a namespace in step with what is oldest in it now, and its existence
+    /// with whether there is anything in it.
     pub(super) fn settle(&mut self, name: &str) {
         let Some(namespace) = self.namespaces.get(name) else {
             return;
         };
-        let after = |at_us: u64, window_us: u64| at_us.saturating_add(window_us);
         let retention = namespace.events.front();
-        let retention = retention.map(|event| after(event.at_us, self.settings.retention_us()));
+        let retention = retention.map(|event| event.at_us + self.settings.retention_us());
         let keys = namespace.keys.oldest_us();
-        let keys = keys.map(|at_us| after(at_us, self.settings.key_window_us()));
-        let (old_retention, old_keys) = (namespace.retention_due_us, namespace.keys_due_us);
+        let keys = keys.map(|at_us| at_us + self.settings.key_window_us());
+        let dormant = namespace.is_empty().then_some(namespace.floor);
+        let old = (
+            namespace.retention_due_us,
+            namespace.keys_due_us,
+            namespace.dormant_at,
+        );
+        if old == (retention, keys, dormant) {
+            return;
+        }
         let name = Arc::clone(&namespace.name);
-        if namespace.is_empty() {
-            let floor = namespace.floor;
-            self.namespaces.remove(&name);
-            self.forgotten.remember(Arc::clone(&name), floor);
-        } else if (old_retention, old_keys) != (retention, keys)
-            && let Some(namespace) = self.namespaces.get_mut(&name)
-        {
+        if let Some(namespace) = self.namespaces.get_mut(&name) {
             let namespace = Arc::make_mut(namespace);
             namespace.retention_due_us = retention;
             namespace.keys_due_us = keys;
+            namespace.dormant_at = dormant;
         }
-        self.rearm(
-            old_retention,
-            retention,
-            TimerKey::Retention(Arc::clone(&name)),
-        );
-        self.rearm(old_keys, keys, TimerKey::Keys(name));
+        self.rearm(old.0, retention, TimerKey::Retention(Arc::clone(&name)));
+        self.rearm(old.1, keys, TimerKey::Keys(Arc::clone(&name)));
+        self.rest(old.2, dormant, &name);
+    }
+
+    /// An empty namespace goes at once if it never dropped an event, else when too many others do.
+    fn rest(&mut self, old: Option<Position>, new: Option<Position>, name: &Arc<str>) {
+        if let Some(old) = old {
+            self.dormant.remove(&(old, Arc::clone(name)));
+        }
+        match new {
+            None => {}
+            Some(Position::ZERO) => {
+                self.namespaces.remove(name);
+            }
+            Some(floor) => {
+                self.dormant.insert((floor, Arc::clone(name)));
+                if self.dormant.len() > DORMANT_MAX
+                    && let Some((floor, oldest)) = self.dormant.remove_min()
+                {
+                    self.namespaces.remove(&oldest);
+                    self.forgotten.remember(oldest, floor);
+                }
+            }
+        }
     }
 
     fn rearm(&mut self, old_us: Option<u64>, new_us: Option<u64>, key: TimerKey) {

@@ -32,6 +32,18 @@ async fn pings_follow_pongs_and_a_missing_pong_ends_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pong_brings_the_next_ping_forward_when_the_timeout_is_the_longer() {
+    let mut config = small();
+    config.ping_interval = seconds(5);
+    let mut rig = rig_with(config, b"").await;
+    rig.frame().await;
+    let start = Instant::now();
+    answer_ping(&mut rig).await;
+    answer_ping(&mut rig).await;
+    assert_eq!(start.elapsed().as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_early_pong_proves_nothing() {
     let mut rig = rig().await;
     rig.session.mark_joined();
@@ -140,7 +152,7 @@ async fn a_session_without_a_namespace_ends_after_45_seconds() {
 async fn a_slow_reader_fills_its_outbox_and_only_the_caller_decides() {
     let mut config = small();
     config.outbox.bytes_max = 20_000;
-    let rig = rig_with(config, b"").await;
+    let mut rig = rig_with(config, b"").await;
     sleep(seconds(1)).await;
     assert!(rig.session.is_writable());
     let frame = message_frame(&"x".repeat(996));
@@ -162,12 +174,48 @@ async fn a_slow_reader_fills_its_outbox_and_only_the_caller_decides() {
     assert_eq!(rig.engine.counters().values().outbox_full, 1);
     let start = Instant::now();
     rig.session.close(CloseReason::SlowConsumer);
+    assert_eq!(
+        rig.seen.recv().await,
+        Some(Seen::Closed(CloseReason::SlowConsumer))
+    );
+    assert_eq!(
+        start.elapsed(),
+        Duration::ZERO,
+        "the handler is told at once"
+    );
     assert_eq!(rig.session.closed().await, CloseReason::SlowConsumer);
     assert!(
         start.elapsed() <= seconds(1),
         "a client that does not read holds nothing up"
     );
-    assert_eq!(rig.expect_end().await, CloseReason::SlowConsumer);
+    rig.task.await.unwrap();
+    assert_eq!(rig.engine.registry().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_consumers_close_waits_for_the_frame_under_way_only() {
+    let mut rig = rig().await;
+    let frame = message_frame(&"x".repeat(999));
+    for _ in 0..100 {
+        rig.session.try_push(&frame).unwrap();
+    }
+    sleep(seconds(1)).await;
+    rig.session.close(CloseReason::SlowConsumer);
+    let mut whole = 0;
+    let last = loop {
+        let (opcode, payload) = rig.frame().await;
+        if opcode == 0x88 {
+            break payload;
+        }
+        assert_eq!(payload.len(), 1000);
+        whole += 1;
+    };
+    assert_eq!(last, b"\x0f\xa2slow consumer");
+    assert_eq!(
+        whole,
+        PIPE_BYTES / 1004 + 1,
+        "what the pipe held and its rest"
+    );
 }
 
 #[tokio::test(start_paused = true)]

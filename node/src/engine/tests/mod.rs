@@ -1,4 +1,5 @@
-//! Sessions over an in-memory connection, byte by byte, with time standing still unless a test moves it.
+//! Sessions over an in-memory connection, byte by byte, with time standing still unless a test
+//! moves it.
 
 mod lifetime;
 mod wire;
@@ -30,8 +31,8 @@ pub(super) enum Seen {
     Closed(CloseReason),
 }
 
-/// An upper floor that notes what it sees. `block` waits until released, `fail` ends the session, `echo…`
-/// is sent back.
+/// An upper floor that notes what it sees. `block` waits until released, `fail` ends the session,
+/// `echo…` is sent back.
 struct Upper {
     seen: mpsc::Sender<Seen>,
     release: Arc<Notify>,
@@ -210,7 +211,11 @@ impl Rig {
         task.await.unwrap();
         let reason = session.closed().await;
         assert!(session.is_closed() && !session.is_writable());
-        assert_eq!(session.outbox_depth().0, session.outbox_depth().0);
+        assert_eq!(
+            session.outbox_depth(),
+            (0, 0),
+            "nothing is held for the dead"
+        );
         assert_eq!(engine.registry().count(), 0);
         assert_eq!(engine.counters().values().open(), 0);
         let mut all = Vec::new();

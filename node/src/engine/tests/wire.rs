@@ -11,7 +11,8 @@ async fn the_open_packet_comes_first_with_the_settings_and_no_upgrades() {
     let (_, payload) = rig.frame().await;
     let sid = rig.session.sid().reveal();
     let expected = format!(
-        r#"0{{"sid":"{sid}","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}}"#
+        "0{{\"sid\":\"{sid}\",\"upgrades\":[],\"pingInterval\":25000,\
+         \"pingTimeout\":20000,\"maxPayload\":1000000}}"
     );
     assert_eq!(String::from_utf8(payload).unwrap(), expected);
     assert_eq!(
@@ -206,6 +207,7 @@ async fn a_flood_of_pings_costs_one_pong() {
 mod decoder {
     use super::*;
     use std::io::{self, Read, Write};
+    use tokio_tungstenite::tungstenite::error::ProtocolError;
     use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
     use tokio_tungstenite::tungstenite::{Error, Message as Theirs};
 
@@ -243,9 +245,9 @@ mod decoder {
                 Ok(_) => {}
                 Err(Error::Capacity(_)) => return (messages, "too large"),
                 Err(Error::Utf8(_)) => return (messages, "not utf-8"),
-                Err(Error::Protocol(
-                    tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-                )) => return (messages, "ended"),
+                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
+                    return (messages, "ended");
+                }
                 Err(Error::Protocol(_)) => return (messages, "violation"),
                 Err(other) => panic!("{other}"),
             }
@@ -289,8 +291,8 @@ mod decoder {
         }
     }
 
-    /// Whether two ends are the same but for when and by which of several faults they are found: ours
-    /// judges a header before its payload has come, theirs checks text fragment by fragment.
+    /// Whether two ends are the same but for when and by which of several faults they are found:
+    /// ours judges a header before its payload has come, theirs checks text fragment by fragment.
     fn same_end(library: &str, ours: &str) -> bool {
         let fault = |end| matches!(end, "violation" | "too large" | "not utf-8");
         library == ours

@@ -1,5 +1,5 @@
-//! Bytes to WebSocket frames to messages: an incremental, pure decoder. Decides what is a violation of
-//! RFC 6455; never reads, writes or answers.
+//! Bytes to WebSocket frames to messages: an incremental, pure decoder. Decides what is a violation
+//! of RFC 6455; never reads, writes or answers.
 
 use bytes::{Bytes, BytesMut};
 
@@ -103,8 +103,8 @@ impl Decoder {
         self.input.extend_from_slice(bytes);
     }
 
-    /// When only payload of a large frame is missing: where it may be read to directly, and how much at
-    /// most. What was read is then to be given to [`Decoder::filled`].
+    /// When only payload of a large frame is missing: where it may be read to directly, and how
+    /// much at most. What was read is then to be given to [`Decoder::filled`].
     pub(in crate::engine) fn direct(&mut self) -> Option<(&mut BytesMut, usize)> {
         let body = self
             .body
@@ -178,8 +178,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// Reserves for `remaining` more bytes: exactly when that is little or the client has shown that
-    /// it means it.
+    /// Reserves for `remaining` more bytes: exactly when that is little or the client has shown
+    /// that it means it.
     fn reserve(&mut self, remaining: usize) {
         let trusted = limits::READ_RESERVE_BYTES_MAX;
         let more = if self.message.len() >= trusted {
@@ -190,7 +190,8 @@ impl Decoder {
         self.message.reserve(more);
     }
 
-    /// Moves payload from the input; `None` when more is needed, else whether the message is complete.
+    /// Moves payload from the input; `None` when more is needed, else whether the message is
+    /// complete.
     fn take_payload(&mut self) -> Option<bool> {
         let body = self.body.as_mut().expect("checked by the caller");
         let available = &self.input[self.at..];
@@ -304,8 +305,8 @@ fn big_endian(bytes: &[u8]) -> u64 {
         .fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
-/// Unmasks in place and turns the mask for the bytes that follow. Eight bytes at a time: a simple loop
-/// over bytes costs several times as much on large messages.
+/// Unmasks in place and turns the mask for the bytes that follow. Eight bytes at a time: a simple
+/// loop over bytes costs several times as much on large messages.
 fn unmask(bytes: &mut [u8], mask: &mut [u8; 4]) {
     let [a, b, c, d] = *mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);

@@ -37,7 +37,8 @@ impl<R: AsyncRead + Unpin + Send> WebSocketSource<R> {
     /// Reads what is there into the decoder.
     async fn fill(&mut self) -> Result<(), TransportError> {
         if let Some((message, len)) = self.decoder.direct() {
-            // Cancel safe: bytes that were read are in the message when the future is ready, and only then.
+            // Cancel safe: bytes that were read are in the message when the future is ready, and
+            // only then.
             let len = self.io.read_buf(&mut message.limit(len)).await?;
             self.decoder.filled(len);
             return if len == 0 {

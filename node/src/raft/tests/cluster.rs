@@ -16,7 +16,12 @@ async fn all_nodes_apply_a_leaders_proposals_in_their_order() {
     let leader = cluster.leader(0).await;
     let texts: Vec<Bytes> = (0..300).map(|i| Bytes::from(format!("c{i}"))).collect();
     for text in &texts {
-        cluster.node(leader).consensus.propose(0, text.clone()).await.unwrap();
+        cluster
+            .node(leader)
+            .consensus
+            .propose(0, text.clone())
+            .await
+            .unwrap();
     }
     cluster.applied(0, texts.len()).await;
     cluster.assert_equal(0);
@@ -25,14 +30,27 @@ async fn all_nodes_apply_a_leaders_proposals_in_their_order() {
 
     let follower = (leader + 1) % 3;
     let consensus = &cluster.node(follower).consensus;
-    let refused = consensus.propose(0, Bytes::from_static(b"x")).await.unwrap_err();
+    let refused = consensus
+        .propose(0, Bytes::from_static(b"x"))
+        .await
+        .unwrap_err();
     let leader_id = cluster.seats[leader].id;
     assert_eq!(refused, ProposeError::NotLeader(Some(leader_id)));
 
-    let indexes: Vec<u64> =
-        cluster.node(0).states[0].commands.lock().iter().map(|(index, _)| *index).collect();
+    let indexes: Vec<u64> = cluster.node(0).states[0]
+        .commands
+        .lock()
+        .iter()
+        .map(|(index, _)| *index)
+        .collect();
     let read = consensus.read(0, &[indexes[7], indexes[3]]).await.unwrap();
-    assert_eq!(read, [(indexes[7], texts[7].clone()), (indexes[3], texts[3].clone())]);
+    assert_eq!(
+        read,
+        [
+            (indexes[7], texts[7].clone()),
+            (indexes[3], texts[3].clone())
+        ]
+    );
     let later = consensus.read(0, &[indexes[299] + 1]).await.unwrap_err();
     assert!(matches!(later, ReadError::NotACommand { .. }));
     cluster.kill_all().await;
@@ -47,7 +65,10 @@ async fn an_entry_of_the_largest_size_is_replicated() {
     consensus.propose(0, largest.clone()).await.unwrap();
     consensus.propose(0, largest).await.unwrap();
     let larger = Bytes::from(vec![7; ENTRY_BYTES_MAX + 1]);
-    assert_eq!(consensus.propose(0, larger).await, Err(ProposeError::TooLarge));
+    assert_eq!(
+        consensus.propose(0, larger).await,
+        Err(ProposeError::TooLarge)
+    );
     cluster.applied(0, 2).await;
     cluster.assert_equal(0);
     cluster.kill_all().await;
@@ -110,8 +131,16 @@ async fn leadership_moves_on_request() {
     let new = (old + 1) % 3;
     let to = cluster.seats[new].id;
     let mut watched = cluster.node(new).consensus.watch(1);
-    cluster.node(old).consensus.transfer_leader(1, to).await.unwrap();
-    until("the new leader leads", || watched.borrow_and_update().leading).await;
+    cluster
+        .node(old)
+        .consensus
+        .transfer_leader(1, to)
+        .await
+        .unwrap();
+    until("the new leader leads", || {
+        watched.borrow_and_update().leading
+    })
+    .await;
     assert!(!cluster.node(old).consensus.status(1).leading);
     cluster.kill_all().await;
 }
@@ -133,18 +162,37 @@ async fn messages_with_a_wrong_header_are_refused() {
     let mut client = client_over(connect_lazily(&cluster.seats[1].address).unwrap());
     let right = consensus.header(2);
     let mut renew = async |header: pb::Header| {
-        let request = pb::RenewRequest { header: Some(header), leases: Vec::new() };
-        client.renew(request).await.map(|answer| answer.into_inner().renewed[0].incarnation)
+        let request = pb::RenewRequest {
+            header: Some(header),
+            leases: Vec::new(),
+        };
+        client
+            .renew(request)
+            .await
+            .map(|answer| answer.into_inner().renewed[0].incarnation)
     };
-    assert_eq!(renew(right.clone()).await.unwrap(), 1, "the handler is told who asks");
-    let other = pb::Header { cluster_id: "other".to_owned(), ..right.clone() };
+    assert_eq!(
+        renew(right.clone()).await.unwrap(),
+        1,
+        "the handler is told who asks"
+    );
+    let other = pb::Header {
+        cluster_id: "other".to_owned(),
+        ..right.clone()
+    };
     let elsewhere = pb::Header { to: 3, ..right };
     for wrong in [other, elsewhere] {
         let refused = renew(wrong.clone()).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
-        let append = pb::AppendRequest { header: Some(wrong), ..pb::AppendRequest::default() };
+        let append = pb::AppendRequest {
+            header: Some(wrong),
+            ..pb::AppendRequest::default()
+        };
         let mut client = consensus.peer_client(2).unwrap();
-        let refused = client.append(futures_util::stream::iter([append])).await.unwrap_err();
+        let refused = client
+            .append(futures_util::stream::iter([append]))
+            .await
+            .unwrap_err();
         assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
     }
     cluster.kill_all().await;

@@ -2,6 +2,8 @@
 
 mod cluster;
 mod founding;
+mod log;
+mod partition;
 mod recovery;
 mod suite;
 
@@ -25,6 +27,9 @@ use crate::ids::{Entropy, GroupId, NodeId};
 /// Longest wait for anything; far more than any of it takes.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
+/// A command that a state cannot apply.
+pub(super) const POISON: &[u8] = b"poison";
+
 /// A state that remembers every command.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -42,7 +47,11 @@ impl Memory {
     }
 
     pub(super) fn texts(&self) -> Vec<Bytes> {
-        self.commands.lock().iter().map(|(_, command)| command.clone()).collect()
+        self.commands
+            .lock()
+            .iter()
+            .map(|(_, command)| command.clone())
+            .collect()
     }
 }
 
@@ -51,7 +60,11 @@ impl StateMachine for Memory {
     async fn apply(&self, entries: Vec<Committed>) {
         let mut commands = self.commands.lock();
         for entry in entries {
-            assert!(commands.last().is_none_or(|(last, _)| *last < entry.index), "in log order");
+            assert!(entry.command != POISON, "a state machine that fails");
+            assert!(
+                commands.last().is_none_or(|(last, _)| *last < entry.index),
+                "in log order"
+            );
             commands.push((entry.index, entry.command));
         }
         *self.last_at.lock() = Some(Instant::now());
@@ -107,7 +120,10 @@ impl PeerHandler for Echo {
         from: NodeId,
         request: pb::RenewRequest,
     ) -> Result<pb::RenewResponse, Status> {
-        let lease = pb::Lease { group: 0, incarnation: from };
+        let lease = pb::Lease {
+            group: 0,
+            incarnation: from,
+        };
         let renewed = request.leases.into_iter().chain([lease]).collect();
         Ok(pb::RenewResponse { renewed })
     }
@@ -134,6 +150,37 @@ pub(super) struct Seat {
     pub(super) id: NodeId,
     pub(super) dir: PathBuf,
     pub(super) address: String,
+    /// Keeps the port until the first start.
+    reserved: Arc<Mutex<Option<TcpListener>>>,
+}
+
+impl Seat {
+    pub(super) async fn new(id: NodeId, dir: PathBuf) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        Self {
+            id,
+            dir,
+            address,
+            reserved: Arc::new(Mutex::new(Some(listener))),
+        }
+    }
+
+    /// At a restart another test may have the port for a moment.
+    async fn listen(&self) -> TcpListener {
+        let reserved = self.reserved.lock().take();
+        if let Some(reserved) = reserved {
+            return reserved;
+        }
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match TcpListener::bind(&self.address).await {
+                Ok(listener) => return listener,
+                Err(e) => assert!(Instant::now() < deadline, "{}: {e}", self.address),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
 }
 
 /// A cluster of nodes in this process; their directories go with it.
@@ -146,10 +193,22 @@ pub(super) struct Cluster {
 
 pub(super) const GROUPS: u32 = 2;
 
-/// A port that was free a moment ago.
-pub(super) async fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().to_string()
+pub(super) fn config(
+    node_id: NodeId,
+    data_dir: PathBuf,
+    initial_cluster: Vec<PeerAddress>,
+    timings: Timings,
+) -> Config {
+    Config {
+        node_id,
+        data_dir,
+        initial_cluster,
+        groups: GROUPS,
+        timings,
+        log_cache_bytes_max: 1 << 20,
+        entropy: Entropy::from_os(),
+        on_fatal: Arc::new(|message: &str| panic!("{message}")),
+    }
 }
 
 pub(super) async fn start(
@@ -159,17 +218,9 @@ pub(super) async fn start(
 ) -> Result<Node, StartError> {
     let fatal: Arc<Mutex<Vec<String>>> = Arc::default();
     let reports = fatal.clone();
-    let config = Config {
-        node_id: seat.id,
-        data_dir: seat.dir.clone(),
-        initial_cluster: members,
-        groups: GROUPS,
-        timings,
-        log_cache_bytes_max: 1 << 20,
-        entropy: Entropy::from_os(),
-        on_fatal: Arc::new(move |message: &str| reports.lock().push(message.to_owned())),
-    };
-    let listener = TcpListener::bind(&seat.address).await.unwrap();
+    let mut config = config(seat.id, seat.dir.clone(), members, timings);
+    config.on_fatal = Arc::new(move |message: &str| reports.lock().push(message.to_owned()));
+    let listener = seat.listen().await;
     let states: Arc<Mutex<Vec<Arc<Memory>>>> = Arc::default();
     let made = states.clone();
     let machine = move |_| -> Arc<dyn StateMachine> {
@@ -179,7 +230,11 @@ pub(super) async fn start(
     };
     let consensus = Consensus::start(config, listener, machine, Arc::new(Echo)).await?;
     let states = states.lock().clone();
-    Ok(Node { consensus, states, fatal })
+    Ok(Node {
+        consensus,
+        states,
+        fatal,
+    })
 }
 
 impl Cluster {
@@ -188,11 +243,15 @@ impl Cluster {
         let root = tempfile::tempdir().unwrap();
         let mut seats = Vec::new();
         for id in 1..=count {
-            let dir = root.path().join(format!("node{id}"));
-            seats.push(Seat { id, dir, address: free_address().await });
+            seats.push(Seat::new(id, root.path().join(format!("node{id}"))).await);
         }
         let nodes = seats.iter().map(|_| None).collect();
-        Self { seats, nodes, timings: Timings::regional(), _root: root }
+        Self {
+            seats,
+            nodes,
+            timings: Timings::regional(),
+            _root: root,
+        }
     }
 
     /// A running cluster with a leader in every group.
@@ -206,13 +265,19 @@ impl Cluster {
     }
 
     pub(super) fn members(&self) -> Vec<PeerAddress> {
-        let member = |seat: &Seat| PeerAddress { id: seat.id, address: seat.address.clone() };
+        let member = |seat: &Seat| PeerAddress {
+            id: seat.id,
+            address: seat.address.clone(),
+        };
         self.seats.iter().map(member).collect()
     }
 
     pub(super) async fn start_all(&mut self) {
         let members = self.members();
-        let starts = self.seats.iter().map(|seat| start(seat, members.clone(), self.timings));
+        let starts = self
+            .seats
+            .iter()
+            .map(|seat| start(seat, members.clone(), self.timings));
         let started = tokio::time::timeout(LIMIT, futures_util::future::join_all(starts)).await;
         for (place, node) in started.expect("all start in time").into_iter().enumerate() {
             self.nodes[place] = Some(node.expect("a node starts"));
@@ -221,7 +286,9 @@ impl Cluster {
 
     pub(super) async fn start_one(&mut self, place: usize) -> Result<(), StartError> {
         let started = start(&self.seats[place], self.members(), self.timings);
-        let node = tokio::time::timeout(LIMIT, started).await.expect("a node starts in time")?;
+        let node = tokio::time::timeout(LIMIT, started)
+            .await
+            .expect("a node starts in time")?;
         self.nodes[place] = Some(node);
         Ok(())
     }
@@ -253,7 +320,8 @@ impl Cluster {
         let mut leader = None;
         until("a leader", || {
             leader = self.nodes.iter().position(|node| {
-                node.as_ref().is_some_and(|node| node.consensus.status(group).leading)
+                node.as_ref()
+                    .is_some_and(|node| node.consensus.status(group).leading)
             });
             leader.is_some()
         })
@@ -268,7 +336,10 @@ impl Cluster {
             assert!(Instant::now() < deadline, "{command} is accepted in time");
             let leader = self.leader(group).await;
             let consensus = &self.node(leader).consensus;
-            match consensus.propose(group, Bytes::from(command.to_owned())).await {
+            match consensus
+                .propose(group, Bytes::from(command.to_owned()))
+                .await
+            {
                 Ok(()) => return,
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -278,14 +349,17 @@ impl Cluster {
     /// Waits until every running node has applied this many commands of a group.
     pub(super) async fn applied(&self, group: GroupId, count: usize) {
         until("all have applied", || {
-            self.running_nodes().all(|node| node.states[group as usize].count() >= count)
+            self.running_nodes()
+                .all(|node| node.states[group as usize].count() >= count)
         })
         .await;
     }
 
     /// All running nodes have applied the same commands at the same indexes.
     pub(super) fn assert_equal(&self, group: GroupId) {
-        let mut states = self.running_nodes().map(|node| &node.states[group as usize]);
+        let mut states = self
+            .running_nodes()
+            .map(|node| &node.states[group as usize]);
         let first = states.next().expect("a node runs").commands.lock().clone();
         for state in states {
             assert!(*state.commands.lock() == first, "two nodes differ");

@@ -21,8 +21,11 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
         let fatal = Arc::new(|message: &str| panic!("{message}"));
         let log = LogStore::open(&dir.path().join("log"), 1 << 20, fatal).unwrap();
         let snapshots = SnapshotStore::open(dir.path().join("snapshots")).unwrap();
-        let machine =
-            Machine::new(Arc::new(Memory::default()), Arc::new(snapshots), Arc::default());
+        let machine = Machine::new(
+            Arc::new(Memory::default()),
+            Arc::new(snapshots),
+            Arc::default(),
+        );
         Ok((dir, log, machine))
     }
 }

@@ -88,7 +88,10 @@ impl Adapter {
         tokio::spawn(renewal::run(Arc::clone(&adapter)));
         tokio::spawn(retention::run(Arc::clone(&adapter)));
         if start.propose_settings {
-            tokio::spawn(renewal::propose_settings(Arc::clone(&adapter), start.settings));
+            tokio::spawn(renewal::propose_settings(
+                Arc::clone(&adapter),
+                start.settings,
+            ));
         }
         Ok(adapter)
     }
@@ -155,8 +158,12 @@ impl Adapter {
     /// Hands every group that this node leads to another member, so that none waits for an election.
     pub async fn hand_over(&self) {
         let node = self.consensus.node_id();
-        let others: Vec<_> =
-            self.consensus.members().into_iter().filter(|peer| peer.id != node).collect();
+        let others: Vec<_> = self
+            .consensus
+            .members()
+            .into_iter()
+            .filter(|peer| peer.id != node)
+            .collect();
         for (group, turn) in self.groups.iter().zip(0..) {
             if !self.consensus.status(group.id).leading || others.is_empty() {
                 continue;

@@ -1,0 +1,82 @@
+# What a person does with this repository. `make` alone lists it. Every target works twice.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PORT ?= 3000
+MINUTES ?= 5
+# Cluster tests start three processes each; two at a time suit two cores.
+CLUSTER_THREADS ?= 2
+CARGO ?= cargo
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+BIN := $(TARGET)/debug/roomcast
+RELEASE_BIN := $(TARGET)/release/roomcast
+DEMO := node/demo
+INTEROP := cluster-tests/interop
+NPM_CI := npm ci --no-audit --no-fund --loglevel=error
+
+.PHONY: help run build test verify fix deny unit cluster chart page picture bench soak npm
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  PORT=$(PORT) for run; MINUTES=$(MINUTES) for soak; CLUSTER_THREADS=$(CLUSTER_THREADS) for test and cluster"
+
+run: build $(DEMO)/node_modules ## Start three nodes, a balancer and the demo page on PORT
+	@echo "Open http://127.0.0.1:$(PORT)/ in two windows. Ctrl-C stops everything; data stays in roomcast-data/dev."
+	@exec $(BIN) dev --port $(PORT) --page-dir $(DEMO)
+
+build: ## Build the binary
+	$(CARGO) build -p roomcast
+
+test: verify deny unit cluster chart ## Everything that must hold before a change lands (.ci/run adds soak)
+	@echo "make test: all passed"
+
+verify: npm ## Formatting, lints, the page's scripts; changes nothing
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@for script in $(DEMO)/*.js $(DEMO)/*.mjs; do node --check $$script || exit 1; done
+
+fix: ## Let rustfmt and clippy rewrite what they can
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	$(CARGO) fmt --all
+
+deny: ## Licences, sources and doubled versions, where cargo-deny is installed
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check bans licenses sources; \
+	else echo "deny: cargo-deny is not installed; skipped (cargo install cargo-deny)"; fi
+
+unit: npm ## Tests within one process
+	$(CARGO) test --workspace --exclude roomcast-cluster-tests
+	node --test $(DEMO)/*.test.mjs
+
+cluster: build $(INTEROP)/node_modules ## Tests with real nodes, the stock client and kill -9
+	ROOMCAST_BIN=$(BIN) $(CARGO) test -p roomcast-cluster-tests -- --test-threads=$(CLUSTER_THREADS)
+
+chart: build ## Check the Helm chart with a real Helm, against the binary's own flags
+	@.ci/need "python3 -c 'import venv, ensurepip'" python3 python3-venv
+	ROOMCAST_BIN=$(BIN) helm/check
+
+page: build $(DEMO)/node_modules ## Play the demo in headless Chromium: two windows, a killed node
+	@.ci/need "chromium --version" chromium
+	cd $(DEMO) && node screenshot.mjs --bin $(BIN) --kill
+
+picture: build $(DEMO)/node_modules ## The same, and take README's picture (docs/page.png)
+	@.ci/need "chromium --version" chromium
+	cd $(DEMO) && node screenshot.mjs --bin $(BIN) --kill --out $(CURDIR)/docs/page.png
+
+bench: $(INTEROP)/node_modules ## First figures, for one node and three, with release builds
+	$(CARGO) build --release -p roomcast -p roomcast-cluster-tests
+	ROOMCAST_BIN=$(RELEASE_BIN) $(TARGET)/release/bench
+
+soak: build $(INTEROP)/node_modules ## Random kills and reconnects for MINUTES; demands zero lost, doubled, swapped
+	$(CARGO) build -p roomcast-cluster-tests --bins
+	ROOMCAST_BIN=$(BIN) MINUTES=$(MINUTES) $(TARGET)/debug/soak
+
+npm:
+	@.ci/need "node --version && npm --version" nodejs npm
+
+# The packages' own client, from npm; nothing of it is kept in the repository.
+%/node_modules: %/package.json %/package-lock.json | npm
+	@echo "npm: installing what $*/package-lock.json names into $@"
+	@cd $* && $(NPM_CI)
+	@touch $@

@@ -1,0 +1,55 @@
+//! Brings what is counted elsewhere into the metrics, once a second: the engine's plain counters, and
+//! where the groups stand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::adapter::Adapter;
+use crate::engine::{CloseReason, CounterValues, Engine};
+use crate::metrics::{self, Metrics};
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Runs until the node stops.
+pub(super) async fn run(adapter: Arc<Adapter>, engine: Arc<Engine>, recorder: Metrics) {
+    let mut every = tokio::time::interval(EVERY);
+    let mut leaders = vec![None; adapter.groups().len()];
+    loop {
+        every.tick().await;
+        sessions(&engine.counters().values());
+        groups(&adapter, &mut leaders);
+        recorder.run_upkeep();
+    }
+}
+
+fn sessions(values: &CounterValues) {
+    metrics::sessions().set(values.open() as f64);
+    metrics::session_opens().absolute(values.opened);
+    for (reason, count) in CloseReason::ALL.iter().zip(values.closed) {
+        metrics::session_closes(reason.label()).absolute(count);
+    }
+    metrics::handshakes_refused("for_now").absolute(values.refused);
+    metrics::handshakes_refused("malformed").absolute(values.bad_handshakes);
+    metrics::connections_refused().absolute(values.connections_refused);
+    metrics::messages_in().absolute(values.messages_in);
+    metrics::bytes_in().absolute(values.bytes_in);
+    metrics::frames_out().absolute(values.frames_out);
+    metrics::bytes_out().absolute(values.bytes_out);
+    metrics::writes().absolute(values.writes);
+    metrics::outbox_full().absolute(values.outbox_full);
+}
+
+fn groups(adapter: &Adapter, leaders: &mut [Option<u64>]) {
+    for (group, known) in adapter.groups().iter().zip(leaders) {
+        let status = adapter.consensus().status(group.id);
+        let label = group.id.to_string();
+        metrics::applied_index(label.clone()).set(status.applied as f64);
+        metrics::log_first_index(label.clone()).set(status.first as f64);
+        metrics::leading(label.clone()).set(f64::from(u8::from(status.leading)));
+        metrics::lease_held(label.clone()).set(f64::from(u8::from(group.holds_lease())));
+        if status.leader.is_some() && status.leader != *known {
+            metrics::leader_changes(label).increment(1);
+            *known = status.leader;
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The client port over real TCP, as bytes.
+
+mod port;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::routing::get;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{ClientPort, ClientPortParts, Readiness, listener};
+use crate::engine::{
+    Acceptor, CloseReason, DrainPace, Engine, EngineConfig, Forbidden, Frames, Handler, Handshake,
+    Message, Refused, SessionHandle,
+};
+use crate::ids::Entropy;
+use crate::limits;
+use crate::shutdown::Tasks;
+
+const UPGRADE: &str = "Host: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// Echoes; counts what closed.
+struct Echo {
+    session: SessionHandle,
+    closed: Arc<AtomicU32>,
+}
+
+#[async_trait]
+impl Handler for Echo {
+    async fn on_message(&mut self, message: Message) -> Result<(), CloseReason> {
+        let Message::Text(text) = message else {
+            return Err(CloseReason::ParseError);
+        };
+        if &text[..] == b"block" {
+            std::future::pending::<()>().await;
+        }
+        let echo = Frames::text(Bytes::from([b"4", &text[..]].concat()));
+        self.session
+            .try_push(&echo)
+            .map_err(|_| CloseReason::SlowConsumer)
+    }
+
+    async fn on_close(&mut self, _: CloseReason) {
+        self.closed.fetch_add(1, SeqCst);
+    }
+}
+
+#[derive(Default)]
+struct Upper {
+    refusal: Mutex<Option<Refused>>,
+    handshakes: Mutex<Vec<Handshake>>,
+    closed: Arc<AtomicU32>,
+}
+
+impl Acceptor for Upper {
+    fn admit(&self) -> Result<(), Refused> {
+        self.refusal.lock().clone().map_or(Ok(()), Err)
+    }
+
+    fn authorize(&self, handshake: &Handshake) -> Result<(), Forbidden> {
+        match handshake.header("origin") {
+            Some("http://evil.example") => Err(Forbidden {
+                message: "origin \"evil\"".into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn open(&self, handshake: Handshake, session: SessionHandle) -> Box<dyn Handler> {
+        self.handshakes.lock().push(handshake);
+        let closed = Arc::clone(&self.closed);
+        Box::new(Echo { session, closed })
+    }
+}
+
+impl Readiness for Upper {
+    fn ready(&self) -> Result<(), String> {
+        match &*self.refusal.lock() {
+            Some(refused) => Err(refused.reason.clone()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn port_with(sessions_max: usize, http_connections_max: usize) -> (ClientPort, Arc<Upper>) {
+    let upper = Arc::new(Upper::default());
+    let acceptor: Arc<dyn Acceptor> = upper.clone();
+    let engine = Engine::new(5, EngineConfig::standard(), Entropy::from_seed(9), acceptor);
+    let parts = ClientPortParts {
+        engine: Arc::new(engine),
+        readiness: upper.clone(),
+        extra: Some(Router::new().route("/", get(async || "a page"))),
+        sessions_max,
+        http_connections_max,
+    };
+    let listener = listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    (
+        ClientPort::start(listener, parts, Tasks::new()).unwrap(),
+        upper,
+    )
+}
+
+fn port() -> (ClientPort, Arc<Upper>) {
+    port_with(100, 100)
+}
+
+/// A bounded wait for anything over real TCP.
+async fn soon<F: Future>(what: F) -> F::Output {
+    timeout(Duration::from_secs(10), what)
+        .await
+        .expect("takes less than 10 s")
+}
+
+async fn connect(port: &ClientPort, head: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(port.local_addr()).await.unwrap();
+    stream
+        .write_all(format!("{head}\r\n").as_bytes())
+        .await
+        .unwrap();
+    stream
+}
+
+/// The head of the answer.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon(stream.read_u8()).await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Status and body of a request on a connection of its own.
+async fn ask(port: &ClientPort, request_line: &str, headers: &str) -> (String, String, String) {
+    let request = format!("{request_line} HTTP/1.1\r\n{headers}");
+    let mut stream = connect(port, &request).await;
+    let head = head(&mut stream).await;
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    soon(stream.read_exact(&mut body)).await.unwrap();
+    let status = head.split(' ').nth(1).unwrap().to_owned();
+    (status, String::from_utf8(body).unwrap(), head)
+}
+
+/// An open session behind its OPEN packet.
+async fn open(port: &ClientPort) -> TcpStream {
+    let request =
+        format!("GET /socket.io/?EIO=4&transport=websocket&token=a%20b HTTP/1.1\r\n{UPGRADE}");
+    let mut stream = connect(port, &request).await;
+    let head = head(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(
+        head.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        "{head}"
+    );
+    assert_eq!(frame(&mut stream).await.1[0], b'0');
+    stream
+}
+
+async fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    let first = soon(stream.read_u8()).await.unwrap();
+    let len = soon(stream.read_u8()).await.unwrap();
+    let len = if len == 126 {
+        stream.read_u16().await.unwrap().into()
+    } else {
+        u64::from(len)
+    };
+    let mut payload = vec![0; usize::try_from(len).unwrap()];
+    soon(stream.read_exact(&mut payload)).await.unwrap();
+    (first, payload)
+}
