@@ -267,12 +267,8 @@ impl<S: Sockets> Fanout<S> {
                 rooms,
             }) => {
                 let identity = identity(&attach, id, generation);
-                let socket = LocalSocket::catching_up(
-                    identity,
-                    attach.session.clone(),
-                    start,
-                    position,
-                );
+                let socket =
+                    LocalSocket::catching_up(identity, attach.session.clone(), start, position);
                 self.begin(attach, Arc::new(socket), rooms, Some(start));
             }
             OpResult::Resume(Verdict::NotRecovered(reason)) => {
