@@ -115,10 +115,11 @@ impl Proposer {
         loop {
             let incarnation = self.entropy.bits64();
             self.begin(incarnation);
-            if let Ended::Process = self.register(incarnation).await {
-                return;
-            }
-            if let Ended::Process = self.produce(incarnation).await {
+            let ended = match self.register(incarnation).await {
+                Ok(()) => self.produce(incarnation).await,
+                Err(ended) => ended,
+            };
+            if let Ended::Process = ended {
                 return;
             }
         }
@@ -135,7 +136,7 @@ impl Proposer {
         self.next_sequence = 1;
     }
 
-    async fn register(&mut self, incarnation: Incarnation) -> Ended {
+    async fn register(&mut self, incarnation: Incarnation) -> Result<(), Ended> {
         let register = Register {
             node_id: self.node,
             incarnation,
@@ -143,18 +144,21 @@ impl Proposer {
         let command = encode(Body::Register(register));
         let mut resend = tokio::time::interval(RESEND_AFTER / 2);
         while !self.pending.is_registered() {
+            if self.pending.incarnation() != incarnation {
+                return Err(Ended::Life);
+            }
             tokio::select! {
                 biased;
                 () = self.pending.changed.notified() => {}
                 submission = self.submissions.recv() => match submission {
                     Some(submission) => submission.completion.fail(Failure::Unavailable),
-                    None => return Ended::Process,
+                    None => return Err(Ended::Process),
                 },
                 _ = resend.tick() => self.courier.send(command.clone()).await,
             }
         }
         self.lease.granted();
-        Ended::Life
+        Ok(())
     }
 
     async fn produce(&mut self, incarnation: Incarnation) -> Ended {
@@ -164,15 +168,16 @@ impl Proposer {
                 biased;
                 () = self.pending.changed.notified() => {}
                 () = self.lease.lost() => return Ended::Life,
-                () = self.courier.troubled() => {
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                    self.resend().await;
-                }
+                () = tokio::time::sleep_until(wake) => self.on_time().await,
                 submission = self.submissions.recv(), if self.has_room() => match submission {
                     Some(submission) => self.enqueue(submission),
                     None => return Ended::Process,
                 },
-                () = tokio::time::sleep_until(wake) => self.on_time().await,
+                // Last: without a leader there is trouble all the time, but deadlines pass.
+                () = self.courier.troubled() => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    self.resend().await;
+                }
             }
             if !self.pending.is_registered() {
                 return Ended::Life;
