@@ -84,7 +84,8 @@ pub const BATCH_OPS_MAX: usize = 512;
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Batches of one group that this node has in flight; while they are, the next one collects.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
-/// Proposals waiting in a stream to a leader; above, the proposer waits.
+/// Proposals waiting in a stream to a leader; above, one is not sent now but again later. More than
+/// [`BATCHES_IN_FLIGHT_MAX`], so that only a leader that takes nothing in fills it.
 pub const PROPOSE_STREAM_MAX: usize = 16;
 /// Entries whose effects the fan-out has not taken yet; above, apply waits.
 pub const EFFECTS_MAX: usize = 1024;
