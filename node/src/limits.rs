@@ -97,6 +97,9 @@ pub const RELAY_QUEUE_MAX: usize = 1024;
 pub const PEER_MESSAGE_BYTES_MAX: usize = 9 * 1024 * 1024;
 /// Positions of one page of a replay.
 pub const REPLAY_PAGE_EVENTS: usize = 256;
+/// Entries of the log that one replay holds at once. Each may be a whole batch, however little of it
+/// the socket is owed, and all clients of a dead node replay at the same time.
+pub const REPLAY_READ_ENTRIES: usize = 8;
 /// Answers held for a socket that is catching up or has operations under way; above, its transport is
 /// closed and it resumes.
 pub const SOCKET_ANSWERS_HELD_MAX: usize = 4096;

@@ -192,11 +192,11 @@ impl<S: Sockets> Fanout<S> {
                 .expect(request.number, request.expected as usize);
         }
         let mut encoded = Encoded::new(event, epoch);
-        let position = event.position;
+        let (position, replayed) = (event.position, event.request.is_none());
         let mut delivered = 0_u64;
         self.index.each_target(event, |socket| {
             let frames = || encoded.frames(socket.recoverable);
-            delivered += u64::from(socket.deliver(position, frames));
+            delivered += u64::from(socket.deliver(position, replayed, frames));
         });
         self.deliveries.increment(delivered);
     }

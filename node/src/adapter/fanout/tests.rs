@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use roomcast_proto::command::{
-    Batch, Connect, Founding, Op, Register, Resume, Settings, command::Body, op::Kind,
+    Batch, Connect, Founding, Op, Publish, Register, Resume, Settings, command::Body, op::Kind,
 };
 use tokio::sync::oneshot;
 
@@ -146,6 +146,19 @@ impl World {
         self.operation(Kind::Connect(connect), attach, true).await;
         (socket(attached), pid)
     }
+
+    /// A socket that continues a session from its beginning, and never gets on with it.
+    async fn resume(&mut self, pid: Pid) -> Arc<LocalSocket> {
+        let resume = Resume {
+            pid: pid.0.to_vec().into(),
+            namespace: "/".to_owned(),
+            ..Resume::default()
+        };
+        let (attach, attached) = self.attach(pid, None);
+        let attach = Completion::Attach(Box::new(attach));
+        self.operation(Kind::Resume(resume), attach, true).await;
+        socket(attached)
+    }
 }
 
 fn socket(mut attached: oneshot::Receiver<Attached>) -> Arc<LocalSocket> {
@@ -188,15 +201,7 @@ async fn a_takeover_on_the_same_node_fences_the_older_socket() {
     let mut world = World::founded().await;
     world.begin_life(5).await;
     let (old, pid) = world.connect().await;
-    let resume = Resume {
-        pid: pid.0.to_vec().into(),
-        namespace: "/".to_owned(),
-        ..Resume::default()
-    };
-    let (attach, attached) = world.attach(pid, None);
-    let attach = Completion::Attach(Box::new(attach));
-    world.operation(Kind::Resume(resume), attach, true).await;
-    let new = socket(attached);
+    let new = world.resume(pid).await;
     assert!(old.session.is_closed() && old.is_stopped());
     assert!(!new.session.is_closed() && !new.is_stopped());
     assert_eq!((old.id, old.generation + 1), (new.id, new.generation));
@@ -212,4 +217,31 @@ async fn a_registration_closes_what_an_older_life_left() {
     assert!(!left.session.is_closed(), "another node's registration");
     world.begin_life(6).await;
     assert!(left.session.is_closed());
+}
+
+#[tokio::test]
+async fn an_event_that_expects_answers_waits_for_its_place_in_a_replay() {
+    let mut world = World::founded().await;
+    world.begin_life(5).await;
+    let (_, pid) = world.connect().await;
+    let resumed = world.resume(pid).await;
+    for request in [None, Some(1)] {
+        let publish = Publish {
+            namespace: "/".to_owned(),
+            event: Bytes::from_static(b"[\"e\"]"),
+            request,
+            ..Publish::default()
+        };
+        world
+            .operation(Kind::Publish(publish), Completion::Nothing, true)
+            .await;
+    }
+    let at = Position::new(world.index, 0);
+    assert!(
+        resumed
+            .take_held(Position::new(world.index - 1, 0))
+            .is_empty(),
+        "the log brings the one that is replayed"
+    );
+    assert_eq!(resumed.take_held(at).len(), 1);
 }
