@@ -76,6 +76,9 @@ const _: () = assert!(READ_CHUNK_BYTES >= 14, "a frame header must fit a chunk")
 pub const OPERATION_DEADLINE: Duration = Duration::from_secs(5);
 /// Operations handed to a group's proposer and not taken yet; above, `overloaded`.
 pub const SUBMISSIONS_MAX: usize = 8192;
+/// Bytes of the operations of one group that wait for a batch, in its queue or the proposer's; above,
+/// `overloaded`. Their number alone would allow gigabytes of the largest events.
+pub const SUBMISSION_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Operations a proposer holds before it stops taking more.
 pub const PROPOSER_QUEUE_MAX: usize = 8192;
 /// Operations of one batch.

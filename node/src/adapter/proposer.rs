@@ -10,7 +10,7 @@ use ::metrics::{Counter, Gauge, Histogram};
 use bytes::Bytes;
 use prost::Message;
 use roomcast_proto::command::{Batch, Command, Op, Register, command::Body};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 
 use super::completion::{Completion, Failure};
@@ -32,6 +32,9 @@ pub(crate) struct Submission {
     pub(crate) completion: Completion,
     /// When to tell the asker that it failed; none for what must happen sooner or later.
     pub(crate) deadline: Option<Instant>,
+    /// Its share of the bytes that may wait; given back when it goes into a batch. None for what is
+    /// small and bounded by the sockets.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
 struct InFlight {
@@ -234,6 +237,7 @@ impl Proposer {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
+            drop(submission.room);
             ops.push(submission.op);
             completions.push(submission.completion);
         }
