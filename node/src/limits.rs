@@ -76,6 +76,9 @@ const _: () = assert!(READ_CHUNK_BYTES >= 14, "a frame header must fit a chunk")
 pub const OPERATION_DEADLINE: Duration = Duration::from_secs(5);
 /// Operations handed to a group's proposer and not taken yet; above, `overloaded`.
 pub const SUBMISSIONS_MAX: usize = 8192;
+/// Bytes of the operations of one group that wait for a batch, in its queue or the proposer's; above,
+/// `overloaded`. Their number alone would allow gigabytes of the largest events.
+pub const SUBMISSION_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Operations a proposer holds before it stops taking more.
 pub const PROPOSER_QUEUE_MAX: usize = 8192;
 /// Operations of one batch.
@@ -84,7 +87,8 @@ pub const BATCH_OPS_MAX: usize = 512;
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Batches of one group that this node has in flight; while they are, the next one collects.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
-/// Proposals waiting in a stream to a leader; above, the proposer waits.
+/// Proposals waiting in a stream to a leader; above, one is not sent now but again later. More than
+/// [`BATCHES_IN_FLIGHT_MAX`], so that only a leader that takes nothing in fills it.
 pub const PROPOSE_STREAM_MAX: usize = 16;
 /// Entries whose effects the fan-out has not taken yet; above, apply waits.
 pub const EFFECTS_MAX: usize = 1024;
@@ -96,6 +100,9 @@ pub const RELAY_QUEUE_MAX: usize = 1024;
 pub const PEER_MESSAGE_BYTES_MAX: usize = 9 * 1024 * 1024;
 /// Positions of one page of a replay.
 pub const REPLAY_PAGE_EVENTS: usize = 256;
+/// Entries of the log that one replay holds at once. Each may be a whole batch, however little of it
+/// the socket is owed, and all clients of a dead node replay at the same time.
+pub const REPLAY_READ_ENTRIES: usize = 8;
 /// Answers held for a socket that is catching up or has operations under way; above, its transport is
 /// closed and it resumes.
 pub const SOCKET_ANSWERS_HELD_MAX: usize = 4096;

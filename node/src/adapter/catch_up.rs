@@ -1,5 +1,6 @@
-//! Brings a resumed socket from its offset to the fan-out's position: page by page, at the pace of its
-//! transport, each event judged by rooms and excepts at the event's own position. Bounded memory: one page.
+//! Brings a resumed socket from its offset to the fan-out's position: page by page, at the pace of
+//! its transport, each event judged by rooms and excepts at the event's own position. Bounded memory:
+//! a page of positions, and a few entries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use super::fanout::Progress;
 use super::history::History;
 use super::replica::Replica;
 use super::socket::LocalSocket;
-use crate::engine::CloseReason;
+use crate::engine::{CloseReason, Frames};
 use crate::ids::{GroupId, Position};
 use crate::limits;
 use crate::state::GroupState;
@@ -81,7 +82,12 @@ impl CatchUp {
                 .into_iter()
                 .filter(|at| *at <= through)
                 .collect();
-            self.play(&view, &due).await?;
+            let mut rest = due.as_slice();
+            while !rest.is_empty() {
+                let (page, later) = rest.split_at(in_entries(rest, limits::REPLAY_READ_ENTRIES));
+                self.play(&view, page).await?;
+                rest = later;
+            }
             cursor = cursor.max(owed.through.min(through));
             self.flush_held(cursor).await?;
             if socket.try_go_live(cursor) {
@@ -106,17 +112,30 @@ impl CatchUp {
             }
             self.flush_held(event.position).await?;
             let frames = Encoded::new(&event, self.replica.epoch()).frames(self.socket.recoverable);
-            let pushed = self.socket.session.push_when_space(frames).await;
-            pushed.map_err(|_| Ended::NotOurs)?;
+            self.push(frames).await?;
         }
         Ok(())
     }
 
     async fn flush_held(&self, position: Position) -> Result<(), Ended> {
         for frames in self.socket.take_held(position) {
-            let pushed = self.socket.session.push_when_space(frames).await;
-            pushed.map_err(|_| Ended::NotOurs)?;
+            self.push(frames).await?;
         }
         Ok(())
     }
+
+    async fn push(&self, frames: Arc<Frames>) -> Result<(), Ended> {
+        // The transport may go on without this socket, even with a newer one of its namespace.
+        if self.socket.is_stopped() {
+            return Err(Ended::NotOurs);
+        }
+        let pushed = self.socket.session.push_when_space(frames).await;
+        pushed.map_err(|_| Ended::NotOurs)
+    }
+}
+
+/// How many of the ascending positions lie in the first `count` entries.
+fn in_entries(positions: &[Position], count: usize) -> usize {
+    let entries = positions.chunk_by(|a, b| a.index == b.index);
+    entries.take(count).map(<[Position]>::len).sum()
 }

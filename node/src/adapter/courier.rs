@@ -45,7 +45,8 @@ impl Courier {
         self.trouble.notified().await;
     }
 
-    /// Sends a command on its way.
+    /// Sends a command on its way. Never waits for another node: one that is stuck takes nothing in,
+    /// and the proposer has deadlines to keep.
     pub(crate) async fn send(&mut self, command: Bytes) {
         let status = self.consensus.status(self.group);
         if status.leading {
@@ -59,12 +60,12 @@ impl Courier {
             .leader
             .filter(|leader| *leader != self.consensus.node_id())
         {
-            Some(leader) => self.send_to(leader, command).await,
+            Some(leader) => self.send_to(leader, command),
             None => self.trouble.notify_one(),
         }
     }
 
-    async fn send_to(&mut self, leader: NodeId, command: Bytes) {
+    fn send_to(&mut self, leader: NodeId, command: Bytes) {
         let usable = self
             .link
             .as_ref()
@@ -79,13 +80,20 @@ impl Courier {
             command,
             sequence: 0,
         };
-        let sent = match &self.link {
-            Some(link) => link.requests.send(request).await.is_ok(),
-            None => false,
-        };
-        if !sent {
-            self.link = None;
+        let Some(link) = &self.link else {
             self.trouble.notify_one();
+            return;
+        };
+        match link.requests.try_send(request) {
+            Ok(()) => {}
+            // It goes out again when its time has come.
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                tracing::debug!(group = self.group, leader, "propose stream is full");
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                self.link = None;
+                self.trouble.notify_one();
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::completion::{Attach, Attached, Completion, Outcome};
+use super::completion::{Attach, Attached, Completion, Failure, Outcome};
 use super::encoded::{Encoded, event_frames, offset};
 use super::index::Index;
 use super::lease::Lease;
@@ -97,8 +97,10 @@ impl<S: Sockets> Fanout<S> {
                 *self.progress.0.lock() = Position::new(index, u32::MAX);
             }
             Applied::Restored => {
-                // What happened in between was not seen here: the sockets resume elsewhere or here.
-                self.close_all(CloseReason::NoQuorum);
+                // What happened in between was not seen here, neither events nor the fate of what is
+                // open. A new life detaches the sessions of this one; its sockets resume.
+                let incarnation = self.pending.incarnation();
+                self.end_life(incarnation, Failure::UnknownOutcome, CloseReason::NoQuorum);
                 *self.progress.0.lock() = self.replica.view().position();
             }
         }
@@ -142,27 +144,31 @@ impl<S: Sockets> Fanout<S> {
                 let completion = self.pending.take(incarnation, sequence, op);
                 self.complete(completion, incarnation, position, result);
             }
-            Effect::Registered { incarnation, .. } => self.pending.registered(incarnation),
-            Effect::Detached { incarnation, .. } => self.detached(incarnation),
-            Effect::UnknownProducer { incarnation, .. } => {
-                self.pending.detached(incarnation);
+            Effect::Registered { incarnation, .. } if self.pending.registered(incarnation) => {
+                // Detached by this entry, if an older life left any.
+                self.close_all(CloseReason::Fenced);
+            }
+            Effect::Detached { incarnation, .. } | Effect::UnknownProducer { incarnation, .. } => {
+                self.end_life(incarnation, Failure::Unavailable, CloseReason::Fenced);
             }
             _ => {}
         }
     }
 
-    /// Everything that this node owned in that life goes: nothing after this position is delivered.
-    fn detached(&mut self, incarnation: Incarnation) {
+    /// Everything that this node owned as `incarnation` goes: nothing after this position is
+    /// delivered. If that is its present life, the life ends.
+    fn end_life(&mut self, incarnation: Incarnation, failure: Failure, reason: CloseReason) {
         for id in self.index.owned_by(incarnation) {
             if let Some(socket) = self.remove(id) {
                 socket.stop();
-                socket.session.close(CloseReason::Fenced);
+                socket.session.close(reason);
             }
         }
-        if self.pending.detached(incarnation) {
+        if self.pending.end(incarnation, failure) {
             tracing::warn!(
                 group = self.group,
-                "detached: this node's lease had expired"
+                ?reason,
+                "this node's sockets are cut off"
             );
             self.lease.revoke();
         }
@@ -193,11 +199,11 @@ impl<S: Sockets> Fanout<S> {
                 .expect(request.number, request.expected as usize);
         }
         let mut encoded = Encoded::new(event, epoch);
-        let position = event.position;
+        let (position, replayed) = (event.position, event.request.is_none());
         let mut delivered = 0_u64;
         self.index.each_target(event, |socket| {
             let frames = || encoded.frames(socket.recoverable);
-            delivered += u64::from(socket.deliver(position, frames));
+            delivered += u64::from(socket.deliver(position, replayed, frames));
         });
         self.deliveries.increment(delivered);
     }
@@ -360,3 +366,6 @@ fn connect_frames(
         resume.as_ref().map(String::as_bytes),
     ))
 }
+
+#[cfg(test)]
+mod tests;

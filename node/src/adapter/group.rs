@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use roomcast_proto::command::{self, Op, Settings, SocketRef, op::Kind};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::catch_up::CatchUp;
@@ -36,7 +37,8 @@ pub struct Group {
     pub(crate) pending: Arc<Pending>,
     pub(crate) history: History,
     submissions: mpsc::Sender<Submission>,
-    /// Operations that must happen sooner or later; their number is bounded by the sockets.
+    /// Bytes of operations that may still wait for a batch.
+    room: Arc<Semaphore>,
     asks: mpsc::Sender<Ask>,
 }
 
@@ -116,6 +118,7 @@ impl Group {
             pending,
             history,
             submissions,
+            room: Arc::new(Semaphore::new(limits::SUBMISSION_BYTES_MAX)),
             asks,
         })
     }
@@ -138,11 +141,17 @@ impl Group {
             completion.fail(Failure::Unavailable);
             return;
         }
-        let deadline = Some(Instant::now() + limits::OPERATION_DEADLINE);
+        let op = Op { kind: Some(kind) };
+        let bytes = u32::try_from(op.encoded_len()).unwrap_or(u32::MAX);
+        let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(bytes) else {
+            completion.fail(Failure::Overloaded);
+            return;
+        };
         let submission = Submission {
-            op: Op { kind: Some(kind) },
+            op,
             completion,
-            deadline,
+            deadline: Some(Instant::now() + limits::OPERATION_DEADLINE),
+            room: Some(room),
         };
         if let Err(error) = self.submissions.try_send(submission) {
             error.into_inner().completion.fail(Failure::Overloaded);
@@ -225,6 +234,7 @@ fn part(submissions: &mpsc::Sender<Submission>, op: Op) {
         op,
         completion: Completion::Nothing,
         deadline: None,
+        room: None,
     };
     if let Err(mpsc::error::TrySendError::Full(submission)) = submissions.try_send(submission) {
         let submissions = submissions.clone();

@@ -44,7 +44,7 @@ pub(crate) struct Leadership {
 struct LogClock {
     sampled: Instant,
     now: Duration,
-    /// The term in which `stamped` was taken.
+    /// The term in which `stamped` was taken; 0 while this node does not lead.
     term: u64,
     stamped: Duration,
 }
@@ -56,6 +56,15 @@ struct Leases {
 }
 
 impl LogClock {
+    fn new() -> Self {
+        Self {
+            sampled: Instant::now(),
+            now: Duration::ZERO,
+            term: 0,
+            stamped: Duration::ZERO,
+        }
+    }
+
     fn sample(&mut self) -> Duration {
         let now = Instant::now();
         self.now += now.duration_since(self.sampled).min(STEP_MAX);
@@ -63,23 +72,26 @@ impl LogClock {
         self.now
     }
 
-    /// Time since the previous stamp of this term; the first one of a term has none.
+    /// Time since the previous stamp of this term, or since this node was first seen to lead in it: a
+    /// leader that nobody gives anything to write must still notice that something is due.
     fn elapsed(&mut self, term: u64) -> Duration {
         let now = self.sample();
-        if self.term == term {
-            now.saturating_sub(self.stamped)
-        } else {
-            Duration::ZERO
+        if self.term != term {
+            self.term = term;
+            self.stamped = now;
         }
+        now.saturating_sub(self.stamped)
     }
 
     fn stamp(&mut self, term: u64, elapsed: Duration) {
-        self.stamped = if self.term == term {
-            self.stamped + elapsed
-        } else {
-            self.now
-        };
-        self.term = term;
+        if self.term == term {
+            self.stamped += elapsed;
+        }
+    }
+
+    /// This node does not lead now: what passes meanwhile is not log time.
+    fn rest(&mut self) {
+        self.term = 0;
     }
 }
 
@@ -92,12 +104,6 @@ impl Leadership {
         settings: Settings,
         entropy: Entropy,
     ) -> Self {
-        let clock = LogClock {
-            sampled: Instant::now(),
-            now: Duration::ZERO,
-            term: 0,
-            stamped: Duration::ZERO,
-        };
         Self {
             group,
             groups,
@@ -105,7 +111,7 @@ impl Leadership {
             replica,
             settings,
             entropy,
-            clock: Mutex::new(clock),
+            clock: Mutex::new(LogClock::new()),
             order: tokio::sync::Mutex::new(()),
             leases: Mutex::new(Leases::default()),
         }
@@ -154,6 +160,7 @@ impl Leadership {
             let now = self.clock.lock().sample();
             let status = self.consensus.status(self.group);
             if !status.leading {
+                self.clock.lock().rest();
                 acted = None;
                 continue;
             }
@@ -254,4 +261,38 @@ fn wall_ms() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    async fn pass(clock: &mut LogClock, time: Duration) {
+        tokio::time::advance(time).await;
+        clock.sample();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn log_time_moves_under_a_leader_that_wrote_nothing_yet() {
+        let mut clock = LogClock::new();
+        assert_eq!(clock.elapsed(7), Duration::ZERO);
+        pass(&mut clock, 300 * MS).await;
+        assert_eq!(clock.elapsed(7), 300 * MS);
+        clock.stamp(7, 200 * MS);
+        assert_eq!(clock.elapsed(7), 100 * MS, "what was not stamped is left");
+        assert_eq!(clock.elapsed(8), Duration::ZERO, "another term begins anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn log_time_stands_still_without_a_leader_and_in_a_paused_process() {
+        let mut clock = LogClock::new();
+        assert_eq!(clock.elapsed(7), Duration::ZERO);
+        pass(&mut clock, 60_000 * MS).await;
+        assert_eq!(clock.elapsed(7), STEP_MAX);
+        clock.rest();
+        pass(&mut clock, 400 * MS).await;
+        assert_eq!(clock.elapsed(7), Duration::ZERO);
+    }
 }

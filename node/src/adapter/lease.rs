@@ -55,16 +55,14 @@ impl Lease {
     /// Gives the lease up now.
     pub(crate) fn revoke(&self) {
         *self.renewed.lock() = None;
+        self.lost.notify_one();
     }
 
-    /// Resolves when the lease is not held; one that was lost and granted anew meanwhile is held.
+    /// Resolves when there is no lease. One at a time waits.
     pub(crate) async fn lost(&self) {
-        loop {
-            let lost = self.lost.notified();
-            if !self.holds() {
-                return;
-            }
-            lost.await;
+        // The notice may be of a lease before this one.
+        while self.holds() {
+            self.lost.notified().await;
         }
     }
 }
@@ -91,5 +89,16 @@ mod tests {
             !lease.holds(),
             "a late renewal does not bring a lost lease back"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_loss_of_a_lease_does_not_end_the_next_one() {
+        let lease = Lease::new();
+        lease.granted();
+        lease.revoke();
+        lease.lost().await;
+        lease.granted();
+        let lost = tokio::time::timeout(Duration::from_secs(1), lease.lost());
+        assert!(lost.await.is_err(), "the new lease is held");
     }
 }

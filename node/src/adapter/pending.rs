@@ -9,6 +9,9 @@ use tokio::sync::Notify;
 use super::completion::{Completion, Failure};
 use crate::ids::Incarnation;
 
+/// Between two lives; never drawn for one.
+const NO_LIFE: Incarnation = 0;
+
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
@@ -111,27 +114,32 @@ impl Pending {
         }
     }
 
-    /// The fan-out saw our registration.
-    pub(crate) fn registered(&self, incarnation: Incarnation) {
+    /// The fan-out saw our registration; true when it is news.
+    pub(crate) fn registered(&self, incarnation: Incarnation) -> bool {
         let mut inner = self.inner.lock();
-        if inner.incarnation == incarnation {
-            inner.registered = true;
-            self.changed.notify_one();
+        if inner.incarnation != incarnation || inner.registered {
+            return false;
         }
+        inner.registered = true;
+        self.changed.notify_one();
+        true
     }
 
-    /// The fan-out saw our detachment: what has not been applied never will be.
-    pub(crate) fn detached(&self, incarnation: Incarnation) -> bool {
+    /// The fan-out saw the end of this life, if it is the present one. What is open fails: it was
+    /// surely not written when every entry up to the end was seen here.
+    pub(crate) fn end(&self, incarnation: Incarnation, failure: Failure) -> bool {
         let left = {
             let mut inner = self.inner.lock();
             if inner.incarnation != incarnation {
                 return false;
             }
+            // A repeated registration must not bring it back before the proposer has looked.
+            inner.incarnation = NO_LIFE;
             inner.registered = false;
             std::mem::take(&mut inner.batches)
         };
         for completion in left.into_values().flat_map(|batch| batch.completions) {
-            completion.fail(Failure::Unavailable);
+            completion.fail(failure);
         }
         self.changed.notify_one();
         true

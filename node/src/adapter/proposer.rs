@@ -10,7 +10,7 @@ use ::metrics::{Counter, Gauge, Histogram};
 use bytes::Bytes;
 use prost::Message;
 use roomcast_proto::command::{Batch, Command, Op, Register, command::Body};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 
 use super::completion::{Completion, Failure};
@@ -32,6 +32,9 @@ pub(crate) struct Submission {
     pub(crate) completion: Completion,
     /// When to tell the asker that it failed; none for what must happen sooner or later.
     pub(crate) deadline: Option<Instant>,
+    /// Its share of the bytes that may wait; given back when it goes into a batch. None for what is
+    /// small and bounded by the sockets.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
 struct InFlight {
@@ -115,10 +118,11 @@ impl Proposer {
         loop {
             let incarnation = self.entropy.bits64();
             self.begin(incarnation);
-            if let Ended::Process = self.register(incarnation).await {
-                return;
-            }
-            if let Ended::Process = self.produce(incarnation).await {
+            let ended = match self.register(incarnation).await {
+                Ok(()) => self.produce(incarnation).await,
+                Err(ended) => ended,
+            };
+            if let Ended::Process = ended {
                 return;
             }
         }
@@ -135,7 +139,7 @@ impl Proposer {
         self.next_sequence = 1;
     }
 
-    async fn register(&mut self, incarnation: Incarnation) -> Ended {
+    async fn register(&mut self, incarnation: Incarnation) -> Result<(), Ended> {
         let register = Register {
             node_id: self.node,
             incarnation,
@@ -143,18 +147,21 @@ impl Proposer {
         let command = encode(Body::Register(register));
         let mut resend = tokio::time::interval(RESEND_AFTER / 2);
         while !self.pending.is_registered() {
+            if self.pending.incarnation() != incarnation {
+                return Err(Ended::Life);
+            }
             tokio::select! {
                 biased;
                 () = self.pending.changed.notified() => {}
                 submission = self.submissions.recv() => match submission {
                     Some(submission) => submission.completion.fail(Failure::Unavailable),
-                    None => return Ended::Process,
+                    None => return Err(Ended::Process),
                 },
                 _ = resend.tick() => self.courier.send(command.clone()).await,
             }
         }
         self.lease.granted();
-        Ended::Life
+        Ok(())
     }
 
     async fn produce(&mut self, incarnation: Incarnation) -> Ended {
@@ -164,15 +171,16 @@ impl Proposer {
                 biased;
                 () = self.pending.changed.notified() => {}
                 () = self.lease.lost() => return Ended::Life,
-                () = self.courier.troubled() => {
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                    self.resend().await;
-                }
+                () = tokio::time::sleep_until(wake) => self.on_time().await,
                 submission = self.submissions.recv(), if self.has_room() => match submission {
                     Some(submission) => self.enqueue(submission),
                     None => return Ended::Process,
                 },
-                () = tokio::time::sleep_until(wake) => self.on_time().await,
+                // Last: without a leader there is trouble all the time, but deadlines pass.
+                () = self.courier.troubled() => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    self.resend().await;
+                }
             }
             if !self.pending.is_registered() {
                 return Ended::Life;
@@ -229,6 +237,7 @@ impl Proposer {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
+            drop(submission.room);
             ops.push(submission.op);
             completions.push(submission.completion);
         }

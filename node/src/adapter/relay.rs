@@ -2,6 +2,7 @@
 //! peer; a full queue drops volatile events (they promise nothing) and answers (counted as unanswered).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,11 +67,18 @@ impl Relay {
 
     fn send(&self, to: NodeId, kind: Kind) {
         let header = Some(self.consensus.header(to));
-        let mut links = self.links.lock();
-        let link = links.entry(to).or_insert_with(|| self.open(to));
         let word = match &kind {
             Kind::Emit(_) => "emit",
             Kind::Answer(_) => "answer",
+        };
+        let mut links = self.links.lock();
+        let link = match links.entry(to) {
+            Entry::Occupied(known) => known.into_mut(),
+            // Clients choose the number of what they answer, hence the node: only nodes get a link.
+            Entry::Vacant(new) => match self.open(to) {
+                Some(link) => new.insert(link),
+                None => return crate::metrics::relay_dropped(word).increment(1),
+            },
         };
         match link.try_send(RelayRequest {
             header,
@@ -87,18 +95,17 @@ impl Relay {
         }
     }
 
-    fn open(&self, to: NodeId) -> mpsc::Sender<RelayRequest> {
+    /// `None` for a node that is not known.
+    fn open(&self, to: NodeId) -> Option<mpsc::Sender<RelayRequest>> {
+        let mut client = self.consensus.peer_client(to)?;
         let (sender, receiver) = mpsc::channel(limits::RELAY_QUEUE_MAX);
-        let consensus = self.consensus.clone();
         tokio::spawn(async move {
-            if let Some(mut client) = consensus.peer_client(to)
-                && let Err(status) = client.relay(ReceiverStream::new(receiver)).await
-            {
+            if let Err(status) = client.relay(ReceiverStream::new(receiver)).await {
                 tracing::debug!(to, %status, "relay stream ended");
             }
             // The sender notices that this one is closed and opens another.
             tokio::time::sleep(REOPEN_PAUSE).await;
         });
-        sender
+        Some(sender)
     }
 }

@@ -42,7 +42,7 @@ struct Delivery {
     /// While catching up: how far the replay has to come at least; the position of the resume, then
     /// of the last event that the fan-out saw for this socket.
     owed_through: Position,
-    /// While catching up: answers that belong at a position not reached yet.
+    /// While catching up: answers, and events that expect one, whose position is not reached yet.
     held: VecDeque<(Position, Arc<Frames>)>,
     /// Operations issued for this socket, and how many of them have a fate.
     issued: u64,
@@ -111,17 +111,27 @@ impl LocalSocket {
         }
     }
 
-    /// Delivers an event of the log, from the fan-out.
-    pub(crate) fn deliver(&self, position: Position, frames: impl FnOnce() -> Arc<Frames>) -> bool {
+    /// Delivers an event of the log, from the fan-out. While the socket is catching up, a replay brings
+    /// it if it is `replayed`; else it is held until its place is reached.
+    pub(crate) fn deliver(
+        &self,
+        position: Position,
+        replayed: bool,
+        frames: impl FnOnce() -> Arc<Frames>,
+    ) -> bool {
         let mut delivery = self.delivery.lock();
         match delivery.mode {
             Mode::Live if position > delivery.delivered => {
                 delivery.delivered = position;
                 self.push(&frames())
             }
-            Mode::CatchingUp => {
+            Mode::CatchingUp if replayed => {
                 delivery.owed_through = position;
                 false
+            }
+            Mode::CatchingUp => {
+                self.hold(&mut delivery, (position, frames()));
+                true
             }
             Mode::Live | Mode::Closed => false,
         }

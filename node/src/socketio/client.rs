@@ -223,16 +223,9 @@ impl Client {
     }
 }
 
-/// The session's fate is decided at once; its handler hears of it in order.
 fn part(slot: &Arc<Slot>, parting: Parting, reason: &'static str) {
-    if let Some(socket) = slot.socket()
-        && !socket.local.is_stopped()
-    {
-        socket.local.stop();
-        socket.group.part(&socket.local, parting);
-    }
     metrics::disconnects(reason).increment(1);
-    slot.take_last(Incoming::Disconnected { reason });
+    slot.end(parting, reason);
 }
 
 /// A protocol violation ends the sessions of a connection; anything else can be resumed.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::dispatch::Slot;
 use super::handler::{Admission, ConnectRequest, Rejection, SharedHandler};
 use super::socket::Socket;
-use crate::adapter::{Adapter, Attach, Attached, Completion, Failure, Group, LocalSocket};
+use crate::adapter::{Adapter, Attach, Attached, Completion, Failure, Group, LocalSocket, Parting};
 use crate::engine::{CloseReason, Frames, Handshake, SessionHandle};
 use crate::ids::{Pid, SocketId};
 use crate::limits;
@@ -51,6 +51,23 @@ struct Applicant {
     identity: Option<String>,
     data: Bytes,
     recoverable: bool,
+}
+
+/// The answer to an attach. A socket that arrives when nobody waits for it any more is put away.
+struct Reply {
+    attached: oneshot::Receiver<Attached>,
+    group: Arc<Group>,
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        // After this the fan-out learns that nobody waits, and puts the socket away itself.
+        self.attached.close();
+        if let Ok(Attached::Socket { socket, .. }) = self.attached.try_recv() {
+            socket.stop();
+            self.group.part(&socket, Parting::Away);
+        }
+    }
 }
 
 impl Connecting {
@@ -188,8 +205,12 @@ impl Connecting {
         loop {
             let group = Arc::clone(self.adapter.group_of(&self.namespace));
             let (reply, attached) = oneshot::channel();
+            let mut answer = Reply {
+                attached,
+                group: Arc::clone(&group),
+            };
             group.submit(kind.clone(), Completion::Attach(Box::new(attach(reply))));
-            let attached = match tokio::time::timeout_at(deadline, attached).await {
+            let attached = match tokio::time::timeout_at(deadline, &mut answer.attached).await {
                 Ok(Ok(attached)) => attached,
                 Ok(Err(_)) | Err(_) => Attached::Failed(Failure::UnknownOutcome),
             };

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::ack::Ack;
 use super::handler::{Event, SharedHandler};
 use super::socket::Socket;
+use crate::adapter::Parting;
 use crate::limits;
 
 /// Something that happened to a socket, for its handlers.
@@ -35,6 +36,8 @@ struct Inner {
     /// A task is at work, or the socket is not in place yet.
     busy: bool,
     socket: Option<Socket>,
+    /// How the socket left, perhaps before it was in place.
+    parting: Option<Parting>,
     /// The connect was refused: what still comes for it is dropped.
     failed: bool,
 }
@@ -46,6 +49,7 @@ impl Slot {
             queue: VecDeque::new(),
             busy: true,
             socket: None,
+            parting: None,
             failed: false,
         };
         Arc::new(Self {
@@ -72,9 +76,17 @@ impl Slot {
         self.inner.lock().socket.clone()
     }
 
-    /// The socket is in place: its connection handler runs, then what waited.
+    /// The socket is in place: its connection handler runs, then what waited. One that left on the way
+    /// here is in the log all the same, so its end has to follow.
     pub(crate) async fn attached(self: Arc<Self>, socket: Socket) {
-        self.inner.lock().socket = Some(socket.clone());
+        let parting = {
+            let mut inner = self.inner.lock();
+            inner.socket = Some(socket.clone());
+            inner.parting.clone()
+        };
+        if let Some(parting) = parting {
+            socket.part(parting);
+        }
         self.handler.on_connect(&socket).await;
         self.drain(socket).await;
     }
@@ -117,10 +129,15 @@ impl Slot {
         }
     }
 
-    /// Takes the end of the socket; never waits, for nothing comes after it.
-    pub(crate) fn take_last(self: &Arc<Self>, incoming: Incoming) {
+    /// Takes the end of the socket; never waits, for nothing comes after it. The session's fate is
+    /// decided at once; its handler hears of it in order.
+    pub(crate) fn end(self: &Arc<Self>, parting: Parting, reason: &'static str) {
         let mut inner = self.inner.lock();
-        inner.queue.push_back(incoming);
+        inner.parting = Some(parting.clone());
+        if let Some(socket) = &inner.socket {
+            socket.part(parting);
+        }
+        inner.queue.push_back(Incoming::Disconnected { reason });
         if let (false, Some(socket)) = (inner.busy, inner.socket.clone()) {
             inner.busy = true;
             tokio::spawn(Arc::clone(self).drain(socket));

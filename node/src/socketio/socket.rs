@@ -104,12 +104,18 @@ impl Socket {
             self.namespace(),
         ));
         self.local.answer_now(&frames);
-        self.local.stop();
         let reason = "server namespace disconnect";
-        self.group.part(&self.local, Parting::End { reason });
+        self.part(Parting::End { reason });
         if close {
             self.local.session.close(CloseReason::ServerClosed);
         }
+    }
+
+    /// It has left this node. The operation is issued whoever stopped the socket before: apply refuses
+    /// one that does not own the session any more.
+    pub(crate) fn part(&self, parting: Parting) {
+        self.local.stop();
+        self.group.part(&self.local, parting);
     }
 
     fn operation(&self, kind: Kind) -> Operation {
