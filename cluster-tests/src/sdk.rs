@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roomcast_client::{
-    AckError, Args, BackoffOptions, Client, ClientOptions, Inbox, Notice, Socket, SocketOptions,
+    AckError, Args, BackoffOptions, Client, ClientOptions, Inbox, Notice, ResumeReport, Socket,
+    SocketOptions,
 };
 use serde_json::{Map, Value, json};
 
@@ -113,7 +114,10 @@ async fn listen(mut inbox: Inbox, monitor: Arc<Monitor>) {
     while let Some(notice) = inbox.recv().await {
         let signal = match notice {
             Notice::Connected(now) => {
-                let report = |resume: roomcast_client::ResumeReport| json!({ "ok": resume.ok, "from": resume.from, "reason": resume.reason });
+                let report = |resume: ResumeReport| {
+                    let (from, reason) = (resume.from, resume.reason);
+                    json!({ "ok": resume.ok, "from": from, "reason": reason })
+                };
                 let resume = now.resume.map(report).unwrap_or_default();
                 Signal::Connected {
                     id: now.id,

@@ -355,6 +355,6 @@ async fn a_paused_gateway_wakes_up_to_sessions_that_live_elsewhere() {
     sleep(Duration::from_secs(7)).await;
     stage.cluster.nodes[2].wake().unwrap();
     stage.cluster.wait_all_ready().await.unwrap();
-    go_round(&stage, 1, async |seat| seat.link.thaw()).await;
+    go_round(&stage, 2, async |seat| seat.link.cut()).await;
     stage.finish("paused gateway").await;
 }

@@ -1,8 +1,8 @@
-//! `make bench`: the first figures, for one node and for three, as a table in Markdown. Server CPU is
-//! user and system time of the node processes; the machine is shared, so foreign load is shown.
+//! `make bench`: the first figures, for one node and for three, as a table in Markdown. Server CPU
+//! is user and system time of the node processes; the machine is shared: foreign load is shown.
 //!
-//! Environment: `RUNS` (3), `SECONDS` (10) per measurement, `SOCKETS` (1000) in the room,
-//! `CONNECTS` (5000) idle connections, `ROOMCAST_BIN`. Data goes to `TMPDIR`: let it be a real disk.
+//! Environment: `RUNS` (3), `PERIOD_S` (10) per measurement, `SOCKETS` (1000) in the room,
+//! `CONNECTS` (5000) idle connections, `ROOMCAST_BIN`. Data goes to `TMPDIR`: a real disk, please.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -46,7 +46,7 @@ impl Settings {
         };
         Self {
             runs: number("RUNS", 3).max(1),
-            period: Duration::from_secs(number("SECONDS", 10).max(1) as u64),
+            period: Duration::from_secs(number("PERIOD_S", 10).max(1) as u64),
             sockets: number("SOCKETS", 1_000),
             connects: number("CONNECTS", 5_000),
         }

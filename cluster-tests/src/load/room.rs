@@ -23,6 +23,15 @@ const SAMPLED: usize = 50;
 /// Events on their way at most, a power of two.
 const RING: usize = 4096;
 
+/// Whether an event counts among those in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It took one of the places.
+    Held,
+    /// It took none, so none comes back.
+    None,
+}
+
 /// What the sockets of a room and its speaker share.
 #[derive(Debug)]
 pub struct Tally {
@@ -65,10 +74,14 @@ impl Tally {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// An event is about to be sent.
-    pub fn sent(&self, seq: u64) {
+    /// An event is about to be sent; its place, if it holds one, is free when all have received it.
+    pub fn sent(&self, seq: u64, place: Place) {
         let slot = slot(seq);
-        self.missing[slot].store(self.sockets, Ordering::Relaxed);
+        let missing = match place {
+            Place::Held => self.sockets,
+            Place::None => u32::MAX,
+        };
+        self.missing[slot].store(missing, Ordering::Relaxed);
         self.sent_us[slot].store(self.now_us(), Ordering::Relaxed);
     }
 
@@ -169,11 +182,15 @@ mod tests {
         assert_eq!(seq_of(b"430[{}]"), None);
         let tally = Tally::new(2, 1);
         tally.places.acquire().await.unwrap().forget();
-        tally.sent(120);
+        tally.sent(120, Place::Held);
         tally.received(120, true);
         assert_eq!(tally.places.available_permits(), 0);
         tally.received(120, true);
         assert_eq!(tally.places.available_permits(), 1);
-        assert_eq!(tally.deliveries.load(Ordering::Relaxed), 2);
+        tally.sent(121, Place::None);
+        tally.received(121, true);
+        tally.received(121, true);
+        assert_eq!(tally.places.available_permits(), 1);
+        assert_eq!(tally.deliveries.load(Ordering::Relaxed), 4);
     }
 }

@@ -4,9 +4,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use tokio::time::{Instant as TokioInstant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant as TokioInstant, MissedTickBehavior, interval, sleep_until, timeout_at};
 
-use super::room::{ROOM, Tally};
+use super::room::{Place, ROOM, Tally};
 use super::socket::LeanSocket;
 
 /// Bytes of text in each event.
@@ -86,20 +86,27 @@ impl Speaker {
         });
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         loop {
-            let free = self.seq - self.acked - self.refused;
-            tokio::select! {
+            let in_flight = self.seq - self.acked - self.refused;
+            let (paced, by_places) = (
+                matches!(pace, Pace::PerSecond(_)),
+                matches!(pace, Pace::Places),
+            );
+            let free = matches!(pace, Pace::Outstanding(most) if in_flight < most);
+            let place = tokio::select! {
                 biased;
                 () = sleep_until(end) => break,
-                read = self.socket.read(|payload| note(&mut self.acked, &mut self.refused, payload)) => read?,
-                _ = ticks.tick(), if matches!(pace, Pace::PerSecond(_)) => self.publish(tally).await?,
-                place = tally.places.acquire(), if matches!(pace, Pace::Places) => {
+                read = self.read() => {
+                    read?;
+                    continue;
+                }
+                _ = ticks.tick(), if paced => Place::None,
+                place = tally.places.acquire(), if by_places => {
                     place.map_err(io::Error::other)?.forget();
-                    self.publish(tally).await?;
+                    Place::Held
                 }
-                () = std::future::ready(()), if matches!(pace, Pace::Outstanding(most) if free < most) => {
-                    self.publish(tally).await?;
-                }
-            }
+                () = std::future::ready(()), if free => Place::None,
+            };
+            self.publish(tally, place).await?;
         }
         let spoken = Spoken {
             acked: self.acked - acked,
@@ -110,10 +117,10 @@ impl Speaker {
         Ok(spoken)
     }
 
-    async fn publish(&mut self, tally: &Tally) -> io::Result<()> {
+    async fn publish(&mut self, tally: &Tally, place: Place) -> io::Result<()> {
         let seq = self.seq;
         self.seq += 1;
-        tally.sent(seq);
+        tally.sent(seq, place);
         let text = format!(
             "42{seq}[\"publish\",\"{}\",\"m\",{seq},\"{}\"]",
             self.room, self.body
@@ -121,14 +128,20 @@ impl Speaker {
         self.socket.send(text.as_bytes()).await
     }
 
+    async fn read(&mut self) -> io::Result<()> {
+        let (acked, refused) = (&mut self.acked, &mut self.refused);
+        self.socket
+            .read(|payload| note(acked, refused, payload))
+            .await
+    }
+
     /// Waits for the acknowledgements of what is in flight.
     async fn settle(&mut self) -> io::Result<()> {
         let end = TokioInstant::now() + SETTLE;
         while self.acked + self.refused < self.seq {
-            tokio::select! {
-                biased;
-                () = sleep_until(end) => return Err(io::Error::other("publishes are not acknowledged")),
-                read = self.socket.read(|payload| note(&mut self.acked, &mut self.refused, payload)) => read?,
+            match timeout_at(end, self.read()).await {
+                Ok(read) => read?,
+                Err(_) => return Err(io::Error::other("publishes are not acknowledged")),
             }
         }
         Ok(())
