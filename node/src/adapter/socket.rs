@@ -253,3 +253,6 @@ impl LocalSocket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
