@@ -44,8 +44,9 @@ pub(crate) struct Leadership {
 struct LogClock {
     sampled: Instant,
     now: Duration,
-    /// The term in which `stamped` was taken.
+    /// The term that was looked at last.
     term: u64,
+    /// Up to where the log has this term's time.
     stamped: Duration,
 }
 
@@ -56,6 +57,15 @@ struct Leases {
 }
 
 impl LogClock {
+    fn new() -> Self {
+        Self {
+            sampled: Instant::now(),
+            now: Duration::ZERO,
+            term: 0,
+            stamped: Duration::ZERO,
+        }
+    }
+
     fn sample(&mut self) -> Duration {
         let now = Instant::now();
         self.now += now.duration_since(self.sampled).min(STEP_MAX);
@@ -63,23 +73,22 @@ impl LogClock {
         self.now
     }
 
-    /// Time since the previous stamp of this term; the first one of a term has none.
+    /// Time since the previous stamp of this term. A term begins with the first look at it, so that
+    /// what is due comes due even when nobody writes.
     fn elapsed(&mut self, term: u64) -> Duration {
         let now = self.sample();
-        if self.term == term {
-            now.saturating_sub(self.stamped)
-        } else {
-            Duration::ZERO
+        if self.term != term {
+            self.term = term;
+            self.stamped = now;
         }
+        now.saturating_sub(self.stamped)
     }
 
+    /// The log has taken `elapsed`; news of a term that is over.
     fn stamp(&mut self, term: u64, elapsed: Duration) {
-        self.stamped = if self.term == term {
-            self.stamped + elapsed
-        } else {
-            self.now
-        };
-        self.term = term;
+        if self.term == term {
+            self.stamped += elapsed;
+        }
     }
 }
 
@@ -92,12 +101,6 @@ impl Leadership {
         settings: Settings,
         entropy: Entropy,
     ) -> Self {
-        let clock = LogClock {
-            sampled: Instant::now(),
-            now: Duration::ZERO,
-            term: 0,
-            stamped: Duration::ZERO,
-        };
         Self {
             group,
             groups,
@@ -105,7 +108,7 @@ impl Leadership {
             replica,
             settings,
             entropy,
-            clock: Mutex::new(clock),
+            clock: Mutex::new(LogClock::new()),
             order: tokio::sync::Mutex::new(()),
             leases: Mutex::new(Leases::default()),
         }
@@ -254,4 +257,90 @@ fn wall_ms() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_millis(100);
+
+    fn clock() -> LogClock {
+        LogClock::new()
+    }
+
+    async fn pass(time: Duration) {
+        tokio::time::advance(time).await;
+    }
+
+    /// Time passes while the process runs: it looks at its clock again and again.
+    async fn run(clock: &mut LogClock, time: Duration) {
+        for _ in 0..time.as_millis() / STEP.as_millis() {
+            pass(STEP).await;
+            clock.sample();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_follows_time_and_never_goes_back() {
+        let mut clock = clock();
+        let mut last = clock.sample();
+        for step in [0, 1, 70, 0, 499, 500] {
+            pass(Duration::from_millis(step)).await;
+            let now = clock.sample();
+            assert_eq!(now - last, Duration::from_millis(step));
+            last = now;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_stands_still_while_the_process_does() {
+        let mut clock = clock();
+        run(&mut clock, Duration::from_secs(1)).await;
+        let before = clock.sample();
+        pass(Duration::from_secs(3600)).await;
+        assert_eq!(clock.sample() - before, STEP_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_term_starts_at_zero_and_its_time_counts_from_its_first_look() {
+        let mut clock = clock();
+        run(&mut clock, Duration::from_secs(1)).await;
+        assert_eq!(clock.elapsed(1), Duration::ZERO);
+        run(&mut clock, Duration::from_secs(2)).await;
+        assert_eq!(
+            clock.elapsed(1),
+            Duration::from_secs(2),
+            "a quiet log's ticks rest on this"
+        );
+        assert_eq!(clock.elapsed(2), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stamps_add_up_to_the_time_that_passed() {
+        let mut clock = clock();
+        assert_eq!(clock.elapsed(1), Duration::ZERO);
+        clock.stamp(1, Duration::ZERO);
+        let mut sum = Duration::ZERO;
+        for _ in 0..10 {
+            run(&mut clock, Duration::from_millis(300)).await;
+            let elapsed = clock.elapsed(1);
+            // A refused proposal is not stamped: its time is still to come.
+            assert_eq!(clock.elapsed(1), elapsed);
+            clock.stamp(1, elapsed);
+            sum += elapsed;
+        }
+        assert_eq!(sum, Duration::from_secs(3));
+        assert_eq!(clock.elapsed(1), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stamp_of_a_term_that_is_over_changes_nothing() {
+        let mut clock = clock();
+        let elapsed = clock.elapsed(1);
+        assert_eq!(clock.elapsed(2), Duration::ZERO);
+        run(&mut clock, Duration::from_secs(1)).await;
+        clock.stamp(1, elapsed);
+        assert_eq!(clock.elapsed(2), Duration::from_secs(1));
+    }
 }
