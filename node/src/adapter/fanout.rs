@@ -152,12 +152,20 @@ impl<S: Sockets> Fanout<S> {
                 let completion = self.pending.take(incarnation, sequence, op);
                 self.complete(completion, position, result);
             }
-            Effect::Registered { incarnation, .. } => self.pending.registered(incarnation),
+            Effect::Registered { incarnation, .. } => self.registered(incarnation),
             Effect::Detached { incarnation, .. } => self.detached(incarnation),
             Effect::UnknownProducer { incarnation, .. } => {
                 self.pending.detached(incarnation);
             }
             _ => {}
+        }
+    }
+
+    /// Sockets of an earlier life are detached by the same entry. Most were closed when the lease was
+    /// lost; one may have arrived after that, before the proposer began anew.
+    fn registered(&mut self, incarnation: Incarnation) {
+        if self.pending.registered(incarnation) {
+            self.close_all(CloseReason::Fenced);
         }
     }
 
@@ -267,12 +275,8 @@ impl<S: Sockets> Fanout<S> {
                 rooms,
             }) => {
                 let identity = identity(&attach, id, generation);
-                let socket = LocalSocket::catching_up(
-                    identity,
-                    attach.session.clone(),
-                    start,
-                    position,
-                );
+                let socket =
+                    LocalSocket::catching_up(identity, attach.session.clone(), start, position);
                 self.begin(attach, Arc::new(socket), rooms, Some(start));
             }
             OpResult::Resume(Verdict::NotRecovered(reason)) => {
@@ -350,3 +354,6 @@ fn connect_frames(
         resume.as_ref().map(String::as_bytes),
     ))
 }
+
+#[cfg(test)]
+mod tests;
