@@ -96,6 +96,9 @@ pub const RELAY_QUEUE_MAX: usize = 1024;
 pub const PEER_MESSAGE_BYTES_MAX: usize = 9 * 1024 * 1024;
 /// Positions of one page of a replay.
 pub const REPLAY_PAGE_EVENTS: usize = 256;
+/// Largest node id: 13 bits. The number of a broadcast with acknowledgements is an ack id on the wire,
+/// names the node that asked, and has to stay below 2^53, where JavaScript's integers end.
+pub const NODE_ID_MAX: u64 = (1 << 13) - 1;
 /// Answers held for a socket that is catching up or has operations under way; above, its transport is
 /// closed and it resumes.
 pub const SOCKET_ANSWERS_HELD_MAX: usize = 4096;
