@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 use super::ack::Ack;
 use super::handler::{Event, SharedHandler};
 use super::socket::Socket;
-use crate::limits;
+use crate::adapter::Parting;
+use crate::{limits, metrics};
 
 /// Something that happened to a socket, for its handlers.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ struct Inner {
     socket: Option<Socket>,
     /// The connect was refused: what still comes for it is dropped.
     failed: bool,
+    /// The socket has ended, and how; it may end before it is in place.
+    ended: Option<Parting>,
 }
 
 impl Slot {
@@ -47,6 +50,7 @@ impl Slot {
             busy: true,
             socket: None,
             failed: false,
+            ended: None,
         };
         Arc::new(Self {
             handler,
@@ -63,8 +67,10 @@ impl Slot {
         self.room.notify_one();
     }
 
-    pub(crate) fn has_failed(&self) -> bool {
-        self.inner.lock().failed
+    /// Whether the client may connect to the namespace again: refused, or ended by the server.
+    pub(crate) fn is_over(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.failed || inner.ended.is_some()
     }
 
     /// The socket, once it is in place.
@@ -72,9 +78,16 @@ impl Slot {
         self.inner.lock().socket.clone()
     }
 
-    /// The socket is in place: its connection handler runs, then what waited.
+    /// The socket is in place: its connection handler runs, then what waited. If it has ended
+    /// meanwhile, its session's fate is carried out now: nobody else would.
     pub(crate) async fn attached(self: Arc<Self>, socket: Socket) {
-        self.inner.lock().socket = Some(socket.clone());
+        {
+            let mut inner = self.inner.lock();
+            inner.socket = Some(socket.clone());
+            if let Some(parting) = inner.ended.clone() {
+                part(&socket, parting);
+            }
+        }
         self.handler.on_connect(&socket).await;
         self.drain(socket).await;
     }
@@ -85,7 +98,7 @@ impl Slot {
             let room = self.room.notified();
             {
                 let mut inner = self.inner.lock();
-                if inner.failed {
+                if inner.failed || inner.ended.is_some() {
                     return;
                 }
                 if let (false, Some(socket)) = (inner.busy, inner.socket.clone()) {
@@ -117,10 +130,20 @@ impl Slot {
         }
     }
 
-    /// Takes the end of the socket; never waits, for nothing comes after it.
-    pub(crate) fn take_last(self: &Arc<Self>, incoming: Incoming) {
+    /// Takes the end of the socket, once; never waits, for nothing comes after it. The session's fate
+    /// is decided at once; its handler hears of it in order.
+    pub(crate) fn end(self: &Arc<Self>, parting: Parting, reason: &'static str) {
         let mut inner = self.inner.lock();
-        inner.queue.push_back(incoming);
+        if inner.failed || inner.ended.is_some() {
+            return;
+        }
+        metrics::disconnects(reason).increment(1);
+        if let Some(socket) = &inner.socket {
+            part(socket, parting.clone());
+        }
+        inner.ended = Some(parting);
+        inner.queue.push_back(Incoming::Disconnected { reason });
+        self.room.notify_one();
         if let (false, Some(socket)) = (inner.busy, inner.socket.clone()) {
             inner.busy = true;
             tokio::spawn(Arc::clone(self).drain(socket));
@@ -144,6 +167,15 @@ impl Slot {
         let mut inner = self.inner.lock();
         inner.busy = !inner.queue.is_empty();
         inner.busy
+    }
+}
+
+/// Nothing more is delivered, and the log learns it. Not for a socket that was taken over or whose
+/// lease is lost: others have said what becomes of its session.
+fn part(socket: &Socket, parting: Parting) {
+    if !socket.local.is_stopped() {
+        socket.local.stop();
+        socket.group.part(&socket.local, parting);
     }
 }
 
