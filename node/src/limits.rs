@@ -113,7 +113,7 @@ pub const LOG_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Namespaces of one connection; above, the connection is closed.
 pub const NAMESPACES_PER_SESSION_MAX: usize = 64;
-/// Bytes of a namespace's name; a longer one is an unknown namespace.
+/// Bytes of a namespace's name; a packet with a longer one is malformed.
 pub const NAMESPACE_NAME_BYTES_MAX: usize = 256;
 /// Events waiting for a socket's handler; above, reading from the client stops.
 pub const SOCKET_EVENTS_QUEUED_MAX: usize = 256;
