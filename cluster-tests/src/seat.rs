@@ -27,6 +27,8 @@ use crate::stock::{StockDriver, StockSpec};
 const ASK_WAIT: Duration = Duration::from_secs(6);
 /// Pause after a failed attempt.
 const ASK_PAUSE: Duration = Duration::from_millis(100);
+/// How often a wait looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Joining all rooms may take this long in a test that breaks nodes meanwhile.
 const SEATED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -193,13 +195,17 @@ impl Seat {
     /// # Panics
     /// When that takes too long.
     pub async fn wait_seated(&self) {
-        let mut seated = self.seated.clone();
-        let watch = self.client.watch();
-        let test = |done: &u64| {
-            let state = watch.borrow();
-            state.connected && state.fresh == *done
+        // Both may change: a session that is seated can lose its connection and come back.
+        let seated = async {
+            loop {
+                let state = self.client.state();
+                if state.connected && state.fresh == *self.seated.borrow() {
+                    return;
+                }
+                sleep(LOOK_EVERY).await;
+            }
         };
-        let waited = tokio::time::timeout(SEATED_WITHIN, seated.wait_for(test)).await;
+        let waited = tokio::time::timeout(SEATED_WITHIN, seated).await;
         assert!(
             waited.is_ok(),
             "{} is not seated: {:?}",

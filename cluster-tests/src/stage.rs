@@ -173,6 +173,19 @@ impl Stage {
     /// When one of these is not so.
     pub async fn finish(mut self, title: &str) -> Report {
         let report = self.calm().await;
+        if !report.is_clean() {
+            for seat in &self.seats {
+                let (count, node) = (
+                    self.oracle.received_count(seat.number),
+                    seat.link.upstream(),
+                );
+                println!(
+                    "{}: {count} received, at {node:?}, {:?}",
+                    seat.name,
+                    seat.client.state()
+                );
+            }
+        }
         for seat in &self.seats {
             let state = seat.client.state();
             assert_eq!(

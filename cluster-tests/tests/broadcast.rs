@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use roomcast_cluster_tests::client::Client;
 use roomcast_cluster_tests::cluster::ClusterSpec;
 use roomcast_cluster_tests::oracle::Target;
 use roomcast_cluster_tests::payload::Body;
@@ -145,9 +146,8 @@ async fn namespaces_do_not_hear_each_other() {
     stage.finish("namespaces").await;
 }
 
-#[tokio::test]
-async fn the_handler_answers_as_the_contract_says_on_one_node() {
-    let stage = Stage::open(&ClusterSpec::new(1)).await.unwrap();
+/// Two sockets of one node in the lobby.
+async fn two_in_the_lobby(stage: &Stage) -> (Client, Client) {
     let (ann, bob) = (stage.raw(0), stage.raw(0));
     for client in [&ann, &bob] {
         client
@@ -155,6 +155,38 @@ async fn the_handler_answers_as_the_contract_says_on_one_node() {
             .await;
         client.join("lobby", SOON).await.unwrap();
     }
+    (ann, bob)
+}
+
+#[tokio::test]
+async fn refusals_carry_the_codes_of_the_contract() {
+    let stage = Stage::open(&ClusterSpec::new(1)).await.unwrap();
+    let (ann, bob) = two_in_the_lobby(&stage).await;
+    let keyed = json!({ "rooms": ["lobby"], "key": "k" });
+    let first = vec![keyed.clone(), json!("hello"), json!(1)];
+    ann.ask("publish", first, SOON).await.unwrap();
+    let bob_id = bob.state().id;
+    let refusals = [
+        ("publish", json!([keyed, "other"]), "key_reused"),
+        ("join", json!([bob_id]), "forbidden"),
+        ("leave", json!([bob_id]), "forbidden"),
+        ("join", json!([7]), "invalid"),
+        ("publish", json!(["lobby", "disconnect"]), "invalid"),
+        ("publish", json!(["lobby"]), "invalid"),
+        ("no-such-event", json!([1]), "unknown_event"),
+        ("history", json!(["lobby", { "limit": 501 }]), "invalid"),
+    ];
+    for (event, args, code) in refusals {
+        let list = args.as_array().unwrap().clone();
+        let refused = ann.ask(event, list, SOON).await.unwrap_err();
+        assert_eq!(refused.code(), Some(code), "{event} {args}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn the_handler_answers_as_the_contract_says_on_one_node() {
+    let stage = Stage::open(&ClusterSpec::new(1)).await.unwrap();
+    let (ann, _bob) = two_in_the_lobby(&stage).await;
     let ask = async |event: &str, args: Value| {
         let Value::Array(args) = args else {
             panic!("arguments are an array")
@@ -199,25 +231,6 @@ async fn the_handler_answers_as_the_contract_says_on_one_node() {
         (&json!("hello"), &json!([1]))
     );
     assert_eq!(events[0]["offset"], first.0["offset"]);
-    let bob_id = bob.state().id;
-    let refusals = [
-        (
-            "publish",
-            json!([{ "rooms": ["lobby"], "key": "k" }, "other"]),
-            "key_reused",
-        ),
-        ("join", json!([bob_id]), "forbidden"),
-        ("leave", json!([bob_id]), "forbidden"),
-        ("join", json!([7]), "invalid"),
-        ("publish", json!(["lobby", "disconnect"]), "invalid"),
-        ("publish", json!(["lobby"]), "invalid"),
-        ("no-such-event", json!([1]), "unknown_event"),
-        ("history", json!(["lobby", { "limit": 501 }]), "invalid"),
-    ];
-    for (event, args, code) in refusals {
-        let refused = ask(event, args.clone()).await.unwrap_err();
-        assert_eq!(refused.code(), Some(code), "{event} {args}: {refused}");
-    }
     let left = ask("leave", json!(["lobby"])).await.unwrap();
     assert!(left.offset().unwrap() > first.offset().unwrap());
     let after = ask("members", json!(["lobby", { "limit": 0 }]))

@@ -374,6 +374,9 @@ async fn dev_starts_a_cluster_and_leaves_nothing_when_it_is_killed() {
         sleep(Duration::from_millis(50)).await;
     }
     for node in 0..=3 {
-        std::net::TcpListener::bind(loopback(port + node)).unwrap();
+        while let Err(error) = std::net::TcpListener::bind(loopback(port + node)) {
+            assert!(Instant::now() < deadline, "port {node} of dev: {error}");
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 }

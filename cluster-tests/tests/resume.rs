@@ -34,6 +34,11 @@ async fn busy_stage(spec: PublishSpec, rooms: &[&str]) -> Stage {
 
 /// All seats lose their connection by `cut` and come back to the next node, `rounds` times.
 async fn go_round(stage: &Stage, rounds: u64, cut: impl AsyncFn(&Seat)) {
+    let before: Vec<u64> = stage
+        .seats
+        .iter()
+        .map(|seat| seat.client.state().recovered)
+        .collect();
     for round in 1..=rounds {
         for (index, seat) in (0..).zip(&stage.seats) {
             seat.link.route(Route::Only(
@@ -41,8 +46,8 @@ async fn go_round(stage: &Stage, rounds: u64, cut: impl AsyncFn(&Seat)) {
             ));
             cut(seat).await;
         }
-        for seat in &stage.seats {
-            seat.wait_resumed(round, BACK).await;
+        for (seat, before) in stage.seats.iter().zip(&before) {
+            seat.wait_resumed(before + round, BACK).await;
         }
         stage.wait_acked(20, LATER).await;
     }
@@ -288,6 +293,20 @@ async fn a_client_that_was_away_for_seconds_gets_everything_it_missed() {
         seat.wait_received(before + 200, BACK).await;
     }
     stage.finish("away for seconds").await;
+}
+
+/// Cuts come faster than clients can resume.
+#[tokio::test]
+async fn cuts_amid_reconnecting_lose_nothing() {
+    let stage = busy_stage(PublishSpec::new("lobby"), &["lobby", "hall"]).await;
+    for round in 0..8 {
+        for (index, seat) in stage.seats.iter().enumerate() {
+            seat.link.route(Route::Only((index / 2 + round) % 3));
+            seat.link.cut();
+        }
+        stage.wait_acked(20, LATER).await;
+    }
+    stage.finish("cuts amid reconnecting").await;
 }
 
 /// Cuts come while the replay of the one before still runs.

@@ -24,14 +24,14 @@ const COMPARED_WITHIN: Duration = Duration::from_secs(30);
 /// Every cluster setting with two values that make a difference within seconds.
 const SETTINGS: [(&str, &str, &str); 10] = [
     ("--retention", "1s", "10m"),
-    ("--retention-bytes", "64MB", "20KB"),
+    ("--retention-bytes", "64MB", "20kB"),
     ("--retention-count", "20", "100000"),
     ("--resume-window", "2m", "1s"),
     ("--key-window", "1s", "5m"),
     ("--keys-max", "100000", "5"),
-    ("--event-bytes-max", "2KB", "1MB"),
+    ("--event-bytes-max", "2kB", "1MB"),
     ("--rooms-per-socket-max", "100", "4"),
-    ("--room-name-bytes-max", "16", "200"),
+    ("--room-name-bytes-max", "32", "200"),
     ("--lease", "3s", "6s"),
 ];
 

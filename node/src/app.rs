@@ -72,7 +72,18 @@ pub async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     tracing::info!(node = config.node_id, client = %config.client_addr, api = %config.api_addr,
         peer = %config.peer_addr, "node starts");
 
-    let starting = Adapter::start(adapter_start(&config, peer));
+    let entropy = Entropy::from_os();
+    let door = Arc::new(Door::default());
+    let port = client_port(
+        &config,
+        &node,
+        &door,
+        entropy.clone(),
+        client,
+        tasks.child(),
+    )?;
+
+    let starting = Adapter::start(adapter_start(&config, peer, entropy));
     let adapter = tokio::select! {
         biased;
         signal = signals.next() => {
@@ -82,8 +93,9 @@ pub async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         adapter = starting => adapter?,
     };
     node.admin.adapter_started(&adapter);
-    let port = client_port(&config, &node, &adapter, client, tasks.child())?;
-    node.admin.port_started(&port);
+    let event_bytes_max = config.cluster.event_bytes_max as usize;
+    let clients = Clients::new(Arc::clone(&adapter), namespaces(&config), event_bytes_max);
+    door.unlock(clients);
     tokio::spawn(report::run(
         Arc::clone(&adapter),
         Arc::clone(port.engine()),
@@ -126,8 +138,7 @@ fn listen(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListene
     })
 }
 
-fn adapter_start(config: &ServeConfig, peer: TcpListener) -> Start {
-    let entropy = Entropy::from_os();
+fn adapter_start(config: &ServeConfig, peer: TcpListener, entropy: Entropy) -> Start {
     let members = config.initial_cluster.members().iter();
     let consensus = raft::Config {
         node_id: config.node_id,
@@ -153,23 +164,26 @@ fn adapter_start(config: &ServeConfig, peer: TcpListener) -> Start {
     }
 }
 
+/// Nothing is open until it is allowed; development opens everything to the built-in handler.
+fn namespaces(config: &ServeConfig) -> Namespaces {
+    match config.mode {
+        Mode::Production => Namespaces::closed(),
+        Mode::Development => Namespaces::closed().open_every_other(Demo {
+            node: config.node_id,
+            process: std::process::id(),
+        }),
+    }
+}
+
 fn client_port(
     config: &ServeConfig,
     node: &Node,
-    adapter: &Arc<Adapter>,
+    door: &Arc<Door>,
+    entropy: Entropy,
     listener: TcpListener,
     tasks: Tasks,
 ) -> Result<ClientPort, ServeError> {
     let development = config.mode == Mode::Development;
-    let namespaces = if development {
-        let demo = Demo {
-            node: config.node_id,
-            process: std::process::id(),
-        };
-        Namespaces::closed().open_every_other(demo)
-    } else {
-        Namespaces::closed()
-    };
     let engine = &config.engine;
     let sessions = EngineConfig {
         ping_interval: engine.ping_interval,
@@ -181,13 +195,10 @@ fn client_port(
             frames_max: engine.outbox_frames_max,
         },
     };
-    let event_bytes_max = config.cluster.event_bytes_max as usize;
-    let clients = Clients::new(Arc::clone(adapter), namespaces, event_bytes_max);
-    let door = Arc::new(Door(clients));
-    let engine = Engine::new(config.node_id, sessions, adapter.entropy().clone(), door);
-    let engine = Arc::new(engine);
+    let acceptor = Arc::<Door>::clone(door);
+    let engine = Engine::new(config.node_id, sessions, entropy, acceptor);
     let parts = ClientPortParts {
-        engine,
+        engine: Arc::new(engine),
         readiness: Arc::<Admin>::clone(&node.admin) as Arc<dyn Readiness>,
         extra: development.then(|| page::router(config.page_dir.clone())),
         sessions_max: config.engine.sessions_max,

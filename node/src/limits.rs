@@ -104,8 +104,8 @@ pub const NODE_ID_MAX: u64 = (1 << 13) - 1;
 pub const SOCKET_ANSWERS_HELD_MAX: usize = 4096;
 /// Entries after which a group's state is written as a snapshot; bounds the replay of a restart.
 pub const SNAPSHOT_EVERY_ENTRIES: u64 = 100_000;
-/// Entries that a purge must gain to be worth it.
-pub const PURGE_BATCH_ENTRIES: u64 = 4096;
+/// Bytes of commands after which the same happens; bounds the log that no retained event needs.
+pub const SNAPSHOT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
 /// Bytes of log entries kept in memory, over all groups.
 pub const LOG_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 

@@ -123,7 +123,7 @@ fn check_arrivals(book: &Book, subscriber: &Subscriber, report: &mut Report) {
     }
 }
 
-/// Everything owed was received.
+/// Everything owed was received. Neighbours that are missing are told as one hole.
 fn check_owed(
     book: &Book,
     subscriber: &Subscriber,
@@ -132,19 +132,34 @@ fn check_owed(
     report: &mut Report,
 ) {
     let received: HashSet<EventId> = subscriber.received.iter().map(|(id, _)| *id).collect();
+    let mut hole: Vec<(Offset, EventId)> = Vec::new();
     for (offset, id) in log {
         let Some(sent) = book.sent.get(id) else {
             continue;
         };
-        if received.contains(id) || !is_owed(subscriber, sent, *offset) {
-            continue;
-        }
-        report.lost += 1;
-        report.example(|| format!("{} did not receive {id:?} at {offset}", subscriber.name));
-        if matches!(sent.outcome, Outcome::Acked(_)) {
-            undelivered.insert(*id);
+        if received.contains(id) {
+            describe(subscriber, &mut hole, report);
+        } else if is_owed(subscriber, sent, *offset) {
+            report.lost += 1;
+            hole.push((*offset, *id));
+            if matches!(sent.outcome, Outcome::Acked(_)) {
+                undelivered.insert(*id);
+            }
         }
     }
+    describe(subscriber, &mut hole, report);
+}
+
+fn describe(subscriber: &Subscriber, hole: &mut Vec<(Offset, EventId)>, report: &mut Report) {
+    if let (Some((from, first)), Some((to, last))) = (hole.first(), hole.last()) {
+        let (name, count) = (&subscriber.name, hole.len());
+        report.example(|| {
+            format!(
+                "{name} did not receive {count} events, {first:?} at {from} to {last:?} at {to}"
+            )
+        });
+    }
+    hole.clear();
 }
 
 fn certain(subscriber: &Subscriber, rooms: &[String], offset: Offset) -> bool {

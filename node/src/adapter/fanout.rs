@@ -112,31 +112,21 @@ impl<S: Sockets> Fanout<S> {
                 owner,
                 rooms,
                 ..
-            } if self.is_ours(owner) => {
-                if self.index.get(socket).is_some() {
-                    self.index.join(socket, &rooms);
-                } else {
-                    self.arriving.push((socket, rooms));
-                }
-            }
+            } => self.joined(socket, owner, rooms),
             Effect::Left {
                 socket,
                 owner,
                 rooms,
                 ..
-            } if self.is_ours(owner) => {
-                self.index.leave(socket, &rooms);
-            }
+            } if self.has(socket, owner) => self.index.leave(socket, &rooms),
             Effect::Fenced {
                 socket,
                 owner,
                 generation,
                 ..
-            } if self.is_ours(owner) => {
-                self.fence(socket, generation);
-            }
+            } if self.has(socket, owner) => self.fence(socket, generation),
             Effect::WentAway { socket, owner, .. } | Effect::Ended { socket, owner, .. }
-                if self.is_ours(owner) =>
+                if self.has(socket, owner) =>
             {
                 if let Some(member) = self.remove(socket) {
                     member.stop();
@@ -150,9 +140,9 @@ impl<S: Sockets> Fanout<S> {
                 result,
             } => {
                 let completion = self.pending.take(incarnation, sequence, op);
-                self.complete(completion, position, result);
+                self.complete(completion, incarnation, position, result);
             }
-            Effect::Registered { incarnation, .. } => self.registered(incarnation),
+            Effect::Registered { incarnation, .. } => self.pending.registered(incarnation),
             Effect::Detached { incarnation, .. } => self.detached(incarnation),
             Effect::UnknownProducer { incarnation, .. } => {
                 self.pending.detached(incarnation);
@@ -161,34 +151,43 @@ impl<S: Sockets> Fanout<S> {
         }
     }
 
-    /// Sockets of an earlier life are detached by the same entry. Most were closed when the lease was
-    /// lost; one may have arrived after that, before the proposer began anew.
-    fn registered(&mut self, incarnation: Incarnation) {
-        if self.pending.registered(incarnation) {
-            self.close_all(CloseReason::Fenced);
-        }
-    }
-
+    /// Everything that this node owned in that life goes: nothing after this position is delivered.
     fn detached(&mut self, incarnation: Incarnation) {
+        for id in self.index.owned_by(incarnation) {
+            if let Some(socket) = self.remove(id) {
+                socket.stop();
+                socket.session.close(CloseReason::Fenced);
+            }
+        }
         if self.pending.detached(incarnation) {
             tracing::warn!(
                 group = self.group,
                 "detached: this node's lease had expired"
             );
             self.lease.revoke();
-            self.close_all(CloseReason::Fenced);
         }
     }
 
-    fn is_ours(&self, owner: Incarnation) -> bool {
-        self.pending.incarnation() == owner
+    /// Whether an effect is about a socket as this node owns it.
+    fn has(&self, socket: SocketId, owner: Incarnation) -> bool {
+        self.index
+            .get(socket)
+            .is_some_and(|local| local.owner == owner)
+    }
+
+    fn joined(&mut self, socket: SocketId, owner: Incarnation, rooms: Vec<Arc<str>>) {
+        if self.has(socket, owner) {
+            self.index.join(socket, &rooms);
+        } else if self.pending.incarnation() == owner {
+            self.arriving.push((socket, rooms));
+        }
     }
 
     fn deliver(&mut self, event: &Event) {
         let epoch = self.replica.epoch();
         if let Some(request) = event
             .request
-            .filter(|request| self.is_ours(request.incarnation))
+            .filter(|request| self.pending.incarnation() == request.incarnation)
         {
             self.requests
                 .expect(request.number, request.expected as usize);
@@ -240,7 +239,13 @@ impl<S: Sockets> Fanout<S> {
         }
     }
 
-    fn complete(&mut self, completion: Completion, position: Position, result: OpResult) {
+    fn complete(
+        &mut self,
+        completion: Completion,
+        owner: Incarnation,
+        position: Position,
+        result: OpResult,
+    ) {
         let epoch = self.replica.epoch();
         match completion {
             Completion::Nothing => {}
@@ -249,15 +254,15 @@ impl<S: Sockets> Fanout<S> {
                 OpResult::Duplicate { first } => Outcome::Duplicate(offset(epoch, first)),
                 OpResult::Refused(refusal) => Outcome::Refused(refusal),
             }),
-            Completion::Attach(attach) => self.attach(*attach, position, result),
+            Completion::Attach(attach) => self.attach(*attach, owner, position, result),
         }
     }
 
-    fn attach(&mut self, attach: Attach, position: Position, result: OpResult) {
+    fn attach(&mut self, attach: Attach, owner: Incarnation, position: Position, result: OpResult) {
         match result {
             OpResult::Done => {
                 let id = attach.id.expect("a connect carries its socket's id");
-                let identity = identity(&attach, id, 1);
+                let identity = identity(&attach, owner, id, 1);
                 let socket = LocalSocket::live(identity, attach.session.clone(), position);
                 let arrived = self
                     .arriving
@@ -274,7 +279,7 @@ impl<S: Sockets> Fanout<S> {
                 start,
                 rooms,
             }) => {
-                let identity = identity(&attach, id, generation);
+                let identity = identity(&attach, owner, id, generation);
                 let socket =
                     LocalSocket::catching_up(identity, attach.session.clone(), start, position);
                 self.begin(attach, Arc::new(socket), rooms, Some(start));
@@ -321,7 +326,7 @@ impl<S: Sockets> Fanout<S> {
     }
 }
 
-fn identity(attach: &Attach, id: SocketId, generation: u64) -> Identity {
+fn identity(attach: &Attach, owner: Incarnation, id: SocketId, generation: u64) -> Identity {
     Identity {
         id,
         pid: attach.pid,
@@ -329,6 +334,7 @@ fn identity(attach: &Attach, id: SocketId, generation: u64) -> Identity {
         identity: attach.identity.clone(),
         recoverable: attach.recoverable,
         generation,
+        owner,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::socket::LocalSocket;
-use crate::ids::SocketId;
+use crate::ids::{Incarnation, SocketId};
 use crate::state::Event;
 
 type Members = BTreeMap<SocketId, Arc<LocalSocket>>;
@@ -32,6 +32,19 @@ struct Rooms {
 impl Index {
     pub(crate) fn get(&self, id: SocketId) -> Option<&Arc<LocalSocket>> {
         self.sockets.get(&id).map(|entry| &entry.socket)
+    }
+
+    /// The sockets of one life of this node as a producer.
+    pub(crate) fn owned_by(&self, incarnation: Incarnation) -> Vec<SocketId> {
+        let owned = |entry: &&Entry| entry.socket.owner == incarnation;
+        let mut ids: Vec<SocketId> = self
+            .sockets
+            .values()
+            .filter(owned)
+            .map(|entry| entry.socket.id)
+            .collect();
+        ids.sort_unstable();
+        ids
     }
 
     pub(crate) fn insert(&mut self, socket: Arc<LocalSocket>) {

@@ -57,9 +57,15 @@ impl Lease {
         *self.renewed.lock() = None;
     }
 
-    /// Resolves when the lease expired.
+    /// Resolves when the lease is not held; one that was lost and granted anew meanwhile is held.
     pub(crate) async fn lost(&self) {
-        self.lost.notified().await;
+        loop {
+            let lost = self.lost.notified();
+            if !self.holds() {
+                return;
+            }
+            lost.await;
+        }
     }
 }
 

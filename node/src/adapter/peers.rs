@@ -3,7 +3,10 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
+use prost::Message;
+use roomcast_proto::command::{Batch, Command, command::Body};
 use roomcast_proto::peer::{
     Emit, Lease, ProposeRequest, ProposeResponse, RelayRequest, RelayResponse, RenewRequest,
     RenewResponse, relay_request::Kind,
@@ -14,7 +17,7 @@ use super::groups::Adapter;
 use super::requests::Answer;
 use crate::ids::{GroupId, NodeId, Position, SocketId};
 use crate::raft::{PeerHandler, ProposeError, ProposeStream};
-use crate::state::Event;
+use crate::state::{COMMAND_VERSION, Event};
 
 /// See the module's text. Requests before the adapter has started are refused as unavailable.
 #[derive(Debug)]
@@ -112,6 +115,10 @@ async fn propose(adapter: &Adapter, request: ProposeRequest) -> Result<ProposeRe
     let group = adapter
         .group(request.group)
         .ok_or_else(|| Status::invalid_argument("no such group"))?;
+    if !is_understood(&request.command) {
+        // In the log it would stop every node.
+        return Err(Status::invalid_argument("not a command of this version"));
+    }
     let leader = match group.leadership.propose(&request.command).await {
         Ok(()) => None,
         Err(ProposeError::NotLeader(leader)) => Some(leader.unwrap_or(0)),
@@ -122,6 +129,18 @@ async fn propose(adapter: &Adapter, request: ProposeRequest) -> Result<ProposeRe
         accepted: leader.is_none(),
         leader: leader.unwrap_or(0),
     })
+}
+
+fn is_understood(command: &Bytes) -> bool {
+    let Ok(command) = Command::decode(command.clone()) else {
+        return false;
+    };
+    let known = command.version == COMMAND_VERSION && command.body.is_some();
+    let Some(Body::Batch(batch)) = command.body else {
+        return known;
+    };
+    let batch = Batch::decode(batch);
+    known && batch.is_ok_and(|batch| batch.ops.iter().all(|op| op.kind.is_some()))
 }
 
 fn event(emit: Emit) -> Event {

@@ -111,15 +111,13 @@ impl Pending {
         }
     }
 
-    /// The fan-out saw a registration; true when it begins our present life.
-    pub(crate) fn registered(&self, incarnation: Incarnation) -> bool {
+    /// The fan-out saw our registration.
+    pub(crate) fn registered(&self, incarnation: Incarnation) {
         let mut inner = self.inner.lock();
-        if inner.incarnation != incarnation || inner.registered {
-            return false;
+        if inner.incarnation == incarnation {
+            inner.registered = true;
+            self.changed.notify_one();
         }
-        inner.registered = true;
-        self.changed.notify_one();
-        true
     }
 
     /// The fan-out saw our detachment: what has not been applied never will be.

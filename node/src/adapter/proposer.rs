@@ -163,9 +163,7 @@ impl<C: Carry> Proposer<C> {
             tokio::select! {
                 biased;
                 () = self.pending.changed.notified() => {}
-                () = self.lease.lost() => if !self.lease.holds() {
-                    return Ended::Life;
-                },
+                () = self.lease.lost() => return Ended::Life,
                 () = self.courier.troubled() => {
                     tokio::time::sleep(RETRY_PAUSE).await;
                     self.resend().await;

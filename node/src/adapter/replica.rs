@@ -34,6 +34,8 @@ pub(crate) struct Replica {
     /// Whether the fan-out listens. What is replayed at start concerns no socket of this process.
     listening: AtomicBool,
     entries_applied: metrics::Counter,
+    /// Bytes of commands applied by this process.
+    bytes_applied: AtomicU64,
 }
 
 impl std::fmt::Debug for Replica {
@@ -53,12 +55,18 @@ impl Replica {
             effects,
             listening: AtomicBool::new(false),
             entries_applied: crate::metrics::entries_applied(),
+            bytes_applied: AtomicU64::new(0),
         }
     }
 
     /// From here on effects are reported.
     pub(crate) fn listen(&self) {
         self.listening.store(true, Ordering::Release);
+    }
+
+    /// Bytes of commands applied by this process.
+    pub(crate) fn bytes_applied(&self) -> u64 {
+        self.bytes_applied.load(Ordering::Relaxed)
     }
 
     async fn report(&self, applied: Applied) {
@@ -105,6 +113,8 @@ impl StateMachine for Replica {
         for committed in entries {
             let effects = self.apply_one(&committed);
             self.entries_applied.increment(1);
+            let bytes = committed.command.len() as u64;
+            self.bytes_applied.fetch_add(bytes, Ordering::Relaxed);
             self.report(Applied::Entry {
                 index: committed.index,
                 effects,

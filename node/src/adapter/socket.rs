@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::engine::{CloseReason, Frames, PushError, SessionHandle};
-use crate::ids::{Pid, Position, SocketId};
+use crate::ids::{Incarnation, Pid, Position, SocketId};
 use crate::limits;
 
 /// One socket of this node. The fan-out pushes into it while it is live; its catch-up task while not.
@@ -26,6 +26,8 @@ pub struct LocalSocket {
     pub recoverable: bool,
     /// The generation under which this node owns the session.
     pub generation: u64,
+    /// The life of this node as a producer in which it does.
+    pub(crate) owner: Incarnation,
     /// The Engine.IO session that carries it.
     pub(crate) session: SessionHandle,
     delivery: Mutex<Delivery>,
@@ -64,6 +66,7 @@ pub(crate) struct Identity {
     pub(crate) identity: Option<Arc<str>>,
     pub(crate) recoverable: bool,
     pub(crate) generation: u64,
+    pub(crate) owner: Incarnation,
 }
 
 impl LocalSocket {
@@ -94,6 +97,7 @@ impl LocalSocket {
             identity: identity.identity,
             recoverable: identity.recoverable,
             generation: identity.generation,
+            owner: identity.owner,
             session,
             delivery: Mutex::new(Delivery {
                 mode,

@@ -38,7 +38,7 @@ pub(super) fn id(n: u8) -> SocketId {
     SocketId([n; 16])
 }
 
-/// Socket `n` of namespace `/`, with recovery unless `n` is above 99.
+/// Socket `n` of namespace `/`, owned by incarnation 7, with recovery unless `n` is above 99.
 pub(super) fn identity(n: u8) -> Identity {
     Identity {
         id: id(n),
@@ -47,6 +47,7 @@ pub(super) fn identity(n: u8) -> Identity {
         identity: None,
         recoverable: n < 100,
         generation: 1,
+        owner: 7,
     }
 }
 

@@ -9,14 +9,13 @@ use crate::adapter::Adapter;
 use crate::api::{AdminError, AdminSource, GroupReport, NodeReport, SnapshotReport, StatusSource};
 use crate::config::ServeConfig;
 use crate::ids::{GroupId, NodeId};
-use crate::server::{ClientPort, Readiness};
+use crate::server::Readiness;
 
 /// See the module's text. It answers before the node has started, too.
 pub(super) struct Admin {
     node: NodeId,
     zone: Option<String>,
     adapter: OnceLock<Arc<Adapter>>,
-    port: OnceLock<ClientPort>,
     drain: Notify,
 }
 
@@ -26,7 +25,6 @@ impl Admin {
             node: config.node_id,
             zone: config.zone.clone(),
             adapter: OnceLock::new(),
-            port: OnceLock::new(),
             drain: Notify::new(),
         }
     }
@@ -36,10 +34,6 @@ impl Admin {
             self.adapter.set(Arc::clone(adapter)).is_ok(),
             "a node starts once"
         );
-    }
-
-    pub(super) fn port_started(&self, port: &ClientPort) {
-        assert!(self.port.set(port.clone()).is_ok(), "a node starts once");
     }
 
     pub(super) async fn drain_asked(&self) {

@@ -1,7 +1,7 @@
 //! One Engine.IO session's Socket.IO client: reassembles packets and brings each to its namespace.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use roomcast_proto::socketio::{Assembled, Assembler, Limits, Packet, args, decode, encode};
@@ -43,27 +43,37 @@ impl Clients {
     }
 }
 
-/// The acceptor that engine sessions are opened with.
-#[derive(Debug, Clone)]
-pub struct Door(pub Arc<Clients>);
+/// The acceptor that engine sessions are opened with: shut until the node is a member of a cluster.
+#[derive(Debug, Default)]
+pub struct Door(OnceLock<Arc<Clients>>);
+
+impl Door {
+    /// From here on clients are let in.
+    pub fn unlock(&self, clients: Arc<Clients>) {
+        assert!(self.0.set(clients).is_ok(), "a door is unlocked once");
+    }
+}
 
 impl Acceptor for Door {
     fn admit(&self) -> Result<(), Refused> {
-        if self.0.adapter.has_lease() {
-            return Ok(());
-        }
+        let reason = match self.0.get() {
+            None => "this node waits for its cluster",
+            Some(clients) if !clients.adapter.has_lease() => "no quorum",
+            Some(_) => return Ok(()),
+        };
         Err(Refused {
             retry_after_s: RETRY_AFTER_SECONDS,
-            reason: "no quorum".into(),
+            reason: reason.into(),
         })
     }
 
     fn open(&self, handshake: Handshake, session: SessionHandle) -> Box<dyn Handler> {
+        let clients = self.0.get().expect("nobody is admitted before");
         Box::new(Client {
-            clients: Arc::clone(&self.0),
+            clients: Arc::clone(clients),
             session,
             handshake: Arc::new(handshake),
-            assembler: Assembler::new(self.0.packet_bytes_max),
+            assembler: Assembler::new(clients.packet_bytes_max),
             slots: HashMap::new(),
         })
     }

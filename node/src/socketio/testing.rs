@@ -71,7 +71,8 @@ impl Node {
         };
         let adapter = Adapter::start(start).await.unwrap();
         let clients = Clients::new(Arc::clone(&adapter), namespaces, EVENT_BYTES_MAX);
-        let door = Arc::new(Door(clients));
+        let door = Arc::new(Door::default());
+        door.unlock(clients);
         let engine = Arc::new(Engine::new(1, EngineConfig::standard(), entropy, door));
         let node = Self {
             adapter,

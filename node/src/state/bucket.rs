@@ -1,4 +1,5 @@
-//! Namespaces map to buckets by a hash, buckets to groups by a table in the state (DESIGN, section 2).
+//! Namespaces map to buckets by a hash, buckets to groups by a table in the state (DESIGN, section
+//! 2).
 
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -1,5 +1,5 @@
-//! A compact, deterministic encoding for snapshots: variable-length integers and length-prefixed bytes.
-//! Decoding never panics and never allocates more than the input can fill.
+//! A compact, deterministic encoding for snapshots: variable-length integers and length-prefixed
+//! bytes. Decoding never panics and never allocates more than the input can fill.
 
 use std::sync::Arc;
 

@@ -101,12 +101,17 @@ pub(super) fn write_producer(out: &mut Writer, producer: &Producer) {
         let AppliedBatch {
             sequence,
             index,
-            results,
+            op_count,
+            notable,
         } = &**batch;
         out.int(*sequence);
         out.int(*index);
-        out.count(results.len());
-        results.iter().for_each(|result| write_result(out, result));
+        out.int(u64::from(*op_count));
+        out.count(notable.len());
+        for (op, result) in notable {
+            out.int(u64::from(*op));
+            write_result(out, result);
+        }
     }
 }
 
@@ -117,7 +122,8 @@ pub(super) fn read_producer(from: &mut Reader<'_>) -> Result<Producer, SnapshotE
         Ok(Arc::new(AppliedBatch {
             sequence: from.int()?,
             index: from.int()?,
-            results: from.list(read_result)?,
+            op_count: from.int32()?,
+            notable: from.list(|from| Ok((from.int32()?, read_result(from)?)))?,
         }))
     })?;
     producer.recent = recent.into_iter().collect();

@@ -1,6 +1,6 @@
-//! Last dropped positions of things that are gone: needed only for the `complete` of a history page.
-//! Exact for the newest [`FORGOTTEN_MAX`] names; older ones share one position, which errs towards
-//! "something may be missing", never the other way.
+//! Last dropped positions of things that are gone: needed only for the `complete` of a history
+//! page. Exact for the newest [`FORGOTTEN_MAX`] names; older ones share one position, which errs
+//! towards "something may be missing", never the other way.
 
 use std::sync::Arc;
 

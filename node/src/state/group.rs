@@ -1,5 +1,5 @@
-//! The state of one group, and how an entry moves it: log time first, then what became due, then the
-//! body of the command.
+//! The state of one group, and how an entry moves it: log time first, then what became due, then
+//! the body of the command.
 
 use std::sync::Arc;
 
@@ -82,8 +82,8 @@ pub struct GroupState {
     pub(super) expired_set: OrdSet<Pid>,
     /// Namespaces that have a session, a replayable event or a key, and the dormant ones.
     pub(super) namespaces: OrdMap<Arc<str>, Arc<Namespace>>,
-    /// Namespaces that are empty but had events: kept for what histories say of their rooms, at most
-    /// `DORMANT_MAX`, by floor.
+    /// Namespaces that are empty but had events: kept for what histories say of their rooms, at
+    /// most `DORMANT_MAX`, by floor.
     pub(super) dormant: OrdSet<(Position, Arc<str>)>,
     /// Floors of deleted namespaces.
     pub(super) forgotten: Forgotten,

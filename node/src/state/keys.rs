@@ -100,7 +100,8 @@ impl Keys {
     }
 }
 
-/// Digest of what a publish says; every part is preceded by its length, so that none runs into another.
+/// Digest of what a publish says; every part is preceded by its length, so that none runs into
+/// another.
 pub(super) fn body_digest(publish: &Publish) -> u128 {
     let mut hash = Xxh3::new();
     let mut part = |bytes: &[u8]| {

@@ -91,8 +91,8 @@ impl GroupState {
         }
     }
 
-    /// A session's transport is gone: it goes away, or ends when it is not recoverable. True when it
-    /// went away. The caller takes care of the owner's index if the owner goes on.
+    /// A session's transport is gone: it goes away, or ends when it is not recoverable. True when
+    /// it went away. The caller takes care of the owner's index if the owner goes on.
     pub(super) fn lose_transport(
         &mut self,
         moment: Moment,

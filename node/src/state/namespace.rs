@@ -173,15 +173,14 @@ impl Namespace {
         }
     }
 
-    /// Deletes a room without members and events. No verdict needs it: an open interval has a member;
-    /// a closed one asks the room only while its last event inside is replayable.
+    /// Deletes a room without members and events. No verdict needs it: an open interval has a
+    /// member; a closed one asks the room only while its last event inside is replayable.
     fn tidy_room(&mut self, name: &Arc<str>) {
         if self.rooms.get(name).is_some_and(Room::is_empty)
             && let Some((name, room)) = self.rooms.remove_with_key(name)
+            && !room.private
         {
-            if !room.private {
-                self.forgotten.remember(name, room.track.last_dropped);
-            }
+            self.forgotten.remember(name, room.track.last_dropped);
         }
     }
 }

@@ -44,9 +44,8 @@ impl GroupState {
                 return;
             }
             Turn::Repeat(applied) => {
-                for (op, result) in (0..).zip(&applied.results) {
+                for (op, result) in applied.results() {
                     let position = Position::new(applied.index, op);
-                    let result = result.clone();
                     effects.push(Effect::Op {
                         incarnation,
                         sequence,
@@ -59,7 +58,8 @@ impl GroupState {
             }
         }
         let index = moment.position.index;
-        let mut results = Vec::with_capacity(ops.len());
+        let op_count = u32::try_from(ops.len()).expect("an entry is smaller than 4 GiB");
+        let mut notable = Vec::new();
         for (op, operation) in (0..).zip(ops) {
             let position = Position::new(index, op);
             let moment = Moment {
@@ -68,7 +68,9 @@ impl GroupState {
                 ..moment
             };
             let result = self.apply_operation(moment, operation, effects);
-            results.push(result.clone());
+            if result != OpResult::Done {
+                notable.push((op, result.clone()));
+            }
             effects.push(Effect::Op {
                 incarnation,
                 sequence,
@@ -81,7 +83,8 @@ impl GroupState {
             producer.applied(AppliedBatch {
                 sequence,
                 index,
-                results,
+                op_count,
+                notable,
             });
         }
     }
@@ -273,7 +276,6 @@ impl GroupState {
             session.close(room, position, last_event, newest);
         }
         session.prune(oldest);
-        self.settle(&name);
         effects.push(Effect::Left {
             position,
             socket: id,

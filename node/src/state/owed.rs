@@ -18,8 +18,8 @@ pub struct Owed {
     pub positions: Vec<Position>,
     /// Everything owed up to here is in `positions` (or was before): where the next page starts.
     pub through: Position,
-    /// An event owed after `after` has been dropped: replaying would leave a hole. The transport is to
-    /// be closed, and the resume that follows says `dropped`.
+    /// An event owed after `after` has been dropped: replaying would leave a hole. The transport is
+    /// to be closed, and the resume that follows says `dropped`.
     pub lost: bool,
 }
 
@@ -39,8 +39,9 @@ impl Run<'_> {
 }
 
 impl GroupState {
-    /// At most `limit` positions after `after` that the session is owed. `None` when the generation is
-    /// not the session's present one or the session is away: then this reader delivers nothing more.
+    /// At most `limit` positions after `after` that the session is owed. `None` when the generation
+    /// is not the session's present one or the session is away: then this reader delivers nothing
+    /// more.
     #[must_use]
     pub fn owed(
         &self,

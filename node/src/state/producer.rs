@@ -32,8 +32,24 @@ pub(super) struct AppliedBatch {
     pub(super) sequence: u64,
     /// Entry that it was applied in.
     pub(super) index: u64,
-    /// One result for each operation.
-    pub(super) results: Vec<OpResult>,
+    /// How many operations it had.
+    pub(super) op_count: u32,
+    /// Results other than `Done`, by operation: a batch of thousands keeps few.
+    pub(super) notable: Vec<(u32, OpResult)>,
+}
+
+impl AppliedBatch {
+    /// All results, in the order of the operations.
+    pub(super) fn results(&self) -> impl Iterator<Item = (u32, OpResult)> {
+        let mut notable = self.notable.iter().peekable();
+        (0..self.op_count).map(move |op| {
+            let result = notable.next_if(|(number, _)| *number == op);
+            (
+                op,
+                result.map_or(OpResult::Done, |(_, result)| result.clone()),
+            )
+        })
+    }
 }
 
 /// What to do with a batch.

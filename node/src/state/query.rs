@@ -115,8 +115,8 @@ impl GroupState {
         self.log_time_us
     }
 
-    /// Log time at which something is due, in microseconds: when nothing is written by then, the leader
-    /// writes a tick.
+    /// Log time at which something is due, in microseconds: when nothing is written by then, the
+    /// leader writes a tick.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
         self.timers.next_due_us()
@@ -247,8 +247,8 @@ impl GroupState {
         page
     }
 
-    /// Connected sockets in any of the rooms (none: in the namespace) and in none of the excepts, by
-    /// id.
+    /// Connected sockets in any of the rooms (none: in the namespace) and in none of the excepts,
+    /// by id.
     #[must_use]
     pub fn connected_members(
         &self,

@@ -60,8 +60,8 @@ impl GroupState {
         Ok((session.id, start))
     }
 
-    /// Where the replay starts: at the client's offset, or at the connect position when there is none,
-    /// when it is another log's, or when it is older than the session.
+    /// Where the replay starts: at the client's offset, or at the connect position when there is
+    /// none, when it is another log's, or when it is older than the session.
     fn start_of(
         &self,
         session: &Session,
@@ -140,9 +140,9 @@ impl GroupState {
 }
 
 /// True when an event owed to the session after `start` has been dropped: last dropped positions,
-/// room by room, within the membership intervals. An except is not looked at (the state does not keep
-/// them): a dropped event that the session was excepted from counts as owed, which can only turn a
-/// recovery into a fresh session, never hide a hole.
+/// room by room, within the membership intervals. An except is not looked at (the state does not
+/// keep them): a dropped event that the session was excepted from counts as owed, which can only
+/// turn a recovery into a fresh session, never hide a hole.
 pub(super) fn lost_after(session: &Session, namespace: &Namespace, start: Position) -> bool {
     let start = start.max(session.connected_at);
     if session.lost_through > start || namespace.everyone.last_dropped > start {

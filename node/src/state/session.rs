@@ -1,5 +1,5 @@
-//! One session: a Socket.IO socket that outlives its transports and its gateway (P5), with its rooms
-//! as membership intervals (P3).
+//! One session: a Socket.IO socket that outlives its transports and its gateway (P5), with its
+//! rooms as membership intervals (P3).
 
 use std::sync::Arc;
 
@@ -66,8 +66,8 @@ pub(super) struct OpenInterval {
     pub(super) from: Position,
 }
 
-/// A membership that has ended: events between `from` and `to`, both exclusive (each is the position
-/// of a join or leave itself).
+/// A membership that has ended: events between `from` and `to`, both exclusive (each is the
+/// position of a join or leave itself).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ClosedInterval {
     pub(super) room: Arc<str>,

@@ -1,5 +1,5 @@
-//! Replicated configuration: everything that apply depends on besides the log's entries. A node's own
-//! flags are never read here; they are proposed as a `Configure` (DESIGN, section 4).
+//! Replicated configuration: everything that apply depends on besides the log's entries. A node's
+//! own flags are never read here; they are proposed as a `Configure` (DESIGN, section 4).
 
 use std::ops::RangeInclusive;
 
@@ -47,8 +47,8 @@ impl Settings {
         lease_ms: 5_000,
     };
 
-    /// These settings with the proposed ones put in, value by value. A zero or absurd value keeps the
-    /// present one: every replica must survive whatever was committed.
+    /// These settings with the proposed ones put in, value by value. A zero or absurd value keeps
+    /// the present one: every replica must survive whatever was committed.
     #[must_use]
     pub fn with(self, proposed: &command::Settings) -> Self {
         Self {

@@ -41,7 +41,8 @@ impl GroupState {
         }
     }
 
-    /// The namespace, made if need be. [`Self::settle`] must follow.
+    /// The namespace, made if need be. [`Self::settle`] must follow, unless it exists and its
+    /// sessions, events and keys stay as they are.
     pub(super) fn namespace_mut(&mut self, name: &str) -> &mut Namespace {
         if !self.namespaces.contains_key(name) {
             let floor = self.forgotten.take(name);
@@ -64,8 +65,8 @@ impl GroupState {
         }
     }
 
-    /// Brings the timers of a namespace in step with what is oldest in it now, and its existence with
-    /// whether there is anything in it. Must follow every change.
+    /// Brings the timers of a namespace in step with what is oldest in it now, and its existence
+    /// with whether there is anything in it.
     pub(super) fn settle(&mut self, name: &str) {
         let Some(namespace) = self.namespaces.get(name) else {
             return;

@@ -1,8 +1,13 @@
-//! The replicated state from outside: readable transcripts, a reference model under random commands,
-//! and snapshots in the middle of everything.
+//! The replicated state from outside: readable transcripts, a reference model under random
+//! commands, and snapshots in the middle of everything.
 
+mod bounds;
+mod checks;
 mod model;
+mod model_operations;
 mod print;
 mod properties;
 mod script;
+mod steps;
 mod transcripts;
+mod world;

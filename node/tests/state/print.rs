@@ -93,6 +93,13 @@ pub(crate) fn effect(effect: &Effect) -> String {
                 socket(id)
             )
         }
+        other => batch_effect(other),
+    }
+}
+
+/// What is not about one socket.
+fn batch_effect(effect: &Effect) -> String {
+    match effect {
         Effect::Op {
             incarnation,
             sequence,
@@ -127,6 +134,7 @@ pub(crate) fn effect(effect: &Effect) -> String {
             format!("{} detached {incarnation} of node {node}", position(*at))
         }
         Effect::Founded { epoch, group } => format!("founded epoch {epoch} group {group}"),
+        other => panic!("about a socket: {other:?}"),
     }
 }
 

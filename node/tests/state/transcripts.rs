@@ -196,7 +196,6 @@ fn summary(state: &GroupState) -> String {
     );
     let needed = state.first_needed_index();
     let producers = state.producer_incarnations();
-    format!(
-        "> at {time} ms, due {due:?}, first needed {needed:?}, producers {producers:?}\n> {counts:?}\n"
-    )
+    let first = format!("> at {time} ms, due {due:?}, first needed {needed:?}");
+    format!("{first}, producers {producers:?}\n> {counts:?}\n")
 }

@@ -267,24 +267,25 @@ fn our_detachment_fails_what_is_in_flight_and_closes_every_socket() {
 }
 
 #[test]
-fn no_socket_of_an_older_life_outlives_the_next_registration() {
+fn no_socket_of_an_older_life_outlives_its_detachment() {
     let mut fanout = fanout();
     // The lease was lost, its sockets were closed, and then the log brought one more of that life,
     // before the proposer began the next.
     fanout.ask(Ask::LoseAll);
     let (session, socket) = attached(&mut fanout, 1);
     fanout.pending.begin(THEIRS);
+    let detached = Effect::Detached {
+        position: Position::new(5, 0),
+        node: 1,
+        incarnation: OURS,
+    };
     let registered = Effect::Registered {
         node: 1,
         incarnation: THEIRS,
     };
-    entry(&mut fanout, 5, vec![registered, published(5, 1, "r")]);
+    entry(&mut fanout, 5, vec![detached, registered, published(5, 1, "r")]);
     assert!(session.is_closed() && socket.is_stopped());
-    assert_eq!(
-        texts(&session),
-        [""; 0],
-        "its session was detached in this entry"
-    );
+    assert_eq!(texts(&session), [""; 0], "its session was detached in this entry");
 }
 
 #[test]
