@@ -103,6 +103,9 @@ pub const REPLAY_PAGE_EVENTS: usize = 256;
 /// Entries of the log that one replay holds at once. Each may be a whole batch, however little of it
 /// the socket is owed, and all clients of a dead node replay at the same time.
 pub const REPLAY_READ_ENTRIES: usize = 8;
+/// Largest node id: 13 bits. The number of a broadcast with acknowledgements is an ack id on the wire,
+/// names the node that asked, and has to stay below 2^53, where JavaScript's integers end.
+pub const NODE_ID_MAX: u64 = (1 << 13) - 1;
 /// Answers held for a socket that is catching up or has operations under way; above, its transport is
 /// closed and it resumes.
 pub const SOCKET_ANSWERS_HELD_MAX: usize = 4096;
@@ -117,7 +120,7 @@ pub const LOG_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Namespaces of one connection; above, the connection is closed.
 pub const NAMESPACES_PER_SESSION_MAX: usize = 64;
-/// Bytes of a namespace's name; a longer one is an unknown namespace.
+/// Bytes of a namespace's name; a packet with a longer one is malformed.
 pub const NAMESPACE_NAME_BYTES_MAX: usize = 256;
 /// Events waiting for a socket's handler; above, reading from the client stops.
 pub const SOCKET_EVENTS_QUEUED_MAX: usize = 256;

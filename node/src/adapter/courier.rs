@@ -1,6 +1,7 @@
 //! Carries commands to the leader of a group, in order: directly when this node leads, else over one
 //! stream per leader. It promises order, not arrival: the proposer sends again.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +13,14 @@ use super::leadership::Leadership;
 use crate::ids::{GroupId, NodeId};
 use crate::limits;
 use crate::raft::Consensus;
+
+/// The way to a group's leader: keeps the order, promises no arrival. What a proposer sends through.
+pub(crate) trait Carry: Send + 'static {
+    /// Sends a command on its way.
+    fn send(&mut self, command: Bytes) -> impl Future<Output = ()> + Send;
+    /// Resolves when something that was sent may not have arrived.
+    fn troubled(&self) -> impl Future<Output = ()> + Send;
+}
 
 /// See the module's text.
 #[derive(Debug)]
@@ -37,31 +46,6 @@ impl Courier {
             leadership,
             link: None,
             trouble: Arc::new(Notify::new()),
-        }
-    }
-
-    /// Something that was sent may not have arrived.
-    pub(crate) async fn troubled(&self) {
-        self.trouble.notified().await;
-    }
-
-    /// Sends a command on its way. Never waits for another node: one that is stuck takes nothing in,
-    /// and the proposer has deadlines to keep.
-    pub(crate) async fn send(&mut self, command: Bytes) {
-        let status = self.consensus.status(self.group);
-        if status.leading {
-            self.link = None;
-            if self.leadership.propose(&command).await.is_err() {
-                self.trouble.notify_one();
-            }
-            return;
-        }
-        match status
-            .leader
-            .filter(|leader| *leader != self.consensus.node_id())
-        {
-            Some(leader) => self.send_to(leader, command),
-            None => self.trouble.notify_one(),
         }
     }
 
@@ -117,5 +101,29 @@ impl Courier {
             trouble.notify_one();
         });
         Some(Link { leader, requests })
+    }
+}
+
+impl Carry for Courier {
+    async fn send(&mut self, command: Bytes) {
+        let status = self.consensus.status(self.group);
+        if status.leading {
+            self.link = None;
+            if self.leadership.propose(&command).await.is_err() {
+                self.trouble.notify_one();
+            }
+            return;
+        }
+        match status
+            .leader
+            .filter(|leader| *leader != self.consensus.node_id())
+        {
+            Some(leader) => self.send_to(leader, command),
+            None => self.trouble.notify_one(),
+        }
+    }
+
+    async fn troubled(&self) {
+        self.trouble.notified().await;
     }
 }

@@ -66,3 +66,50 @@ pub(crate) fn event_frames(event: &Event, offset: Option<Offset>) -> Arc<Frames>
     );
     Frames::with_attachments(text, event.attachments.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::testing::event;
+    use crate::state::AckRequest;
+
+    fn text(frames: &Frames) -> &str {
+        std::str::from_utf8(frames.packets().0).unwrap()
+    }
+
+    #[test]
+    fn all_sockets_of_an_encoding_share_the_same_bytes() {
+        let event = event(Position::new(36, 1), &[], &[]);
+        let mut encoded = Encoded::new(&event, 35);
+        let (stamped, plain) = (encoded.frames(true), encoded.frames(false));
+        assert_eq!(text(&stamped), r#"42["e","z.10.1"]"#);
+        assert_eq!(text(&plain), r#"42["e"]"#);
+        assert!(Arc::ptr_eq(&stamped, &encoded.frames(true)));
+        assert!(Arc::ptr_eq(&plain, &encoded.frames(false)));
+    }
+
+    #[test]
+    fn an_event_that_wants_an_answer_carries_no_offset() {
+        let mut event = event(Position::new(36, 1), &[], &[]);
+        event.request = Some(AckRequest {
+            number: 7,
+            incarnation: 1,
+            expected: 1,
+        });
+        let mut encoded = Encoded::new(&event, 35);
+        let stamped = encoded.frames(true);
+        assert_eq!(text(&stamped), r#"427["e"]"#);
+        assert!(Arc::ptr_eq(&stamped, &encoded.frames(false)));
+    }
+
+    #[test]
+    fn attachments_follow_the_event_untouched() {
+        let mut event = event(Position::new(36, 1), &[], &[]);
+        event.event = bytes::Bytes::from_static(br#"["e",{"_placeholder":true,"num":0}]"#);
+        event.attachments = vec![bytes::Bytes::from_static(b"\x00\xff")];
+        let frames = Encoded::new(&event, 35).frames(true);
+        let expected = r#"451-["e",{"_placeholder":true,"num":0},"z.10.1"]"#;
+        assert_eq!(text(&frames), expected);
+        assert_eq!(frames.packets().1, event.attachments);
+    }
+}

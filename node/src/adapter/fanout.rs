@@ -368,4 +368,6 @@ fn connect_frames(
 }
 
 #[cfg(test)]
+mod lives;
+#[cfg(test)]
 mod tests;

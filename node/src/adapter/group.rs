@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::catch_up::CatchUp;
 use super::completion::{Completion, Failure};
-use super::courier::Courier;
+use super::courier::{Carry, Courier};
 use super::fanout::{Ask, Fanout, Progress, Sockets};
 use super::history::History;
 use super::index::Index;

@@ -192,6 +192,12 @@ impl Adapter {
         group.volatile(event);
     }
 
+    /// Links to peers that were opened.
+    #[cfg(test)]
+    pub(crate) fn relay_links(&self) -> usize {
+        self.relay.links()
+    }
+
     /// Brings a client's answer to the node that asked.
     pub(crate) fn answer(&self, number: u64, socket: SocketId, answer: Answer) {
         let asker = Requests::asker(number);

@@ -125,13 +125,11 @@ impl Index {
             return;
         };
         let excepted = |id: &SocketId| {
-            event
-                .except
-                .iter()
-                .any(|room| match namespace.rooms.get(room) {
-                    Some(members) => members.contains_key(id),
-                    None => SocketId::parse(room).as_ref() == Some(id),
-                })
+            event.except.iter().any(|room| {
+                let joined = namespace.rooms.get(room);
+                joined.is_some_and(|members| members.contains_key(id))
+                    || SocketId::parse(room).as_ref() == Some(id)
+            })
         };
         match event.rooms.as_slice() {
             [] => {
@@ -188,5 +186,102 @@ impl Rooms {
                 self.rooms.remove(room);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::testing::{event, id, live};
+    use crate::ids::Position;
+
+    /// Sockets 1 to 4; 1 and 2 are in `a`, 2 and 3 in `b`.
+    fn index() -> Index {
+        let mut index = Index::default();
+        for n in 1..=4 {
+            index.insert(live(n).0);
+        }
+        for (n, room) in [(1, "a"), (2, "a"), (2, "b"), (3, "b")] {
+            index.join(id(n), &[room.into()]);
+        }
+        index
+    }
+
+    fn targets(index: &Index, rooms: &[&str], except: &[&str]) -> Vec<u8> {
+        let mut targets = Vec::new();
+        index.each_target(&event(Position::ZERO, rooms, except), |socket| {
+            targets.push(socket.id.0[0]);
+        });
+        targets
+    }
+
+    #[test]
+    fn an_event_goes_once_to_each_member_of_any_target_room_outside_every_except() {
+        let index = index();
+        let (own1, own3) = (id(1).to_string(), id(3).to_string());
+        for (rooms, except, expected) in [
+            (&[][..], &[][..], &[1, 2, 3, 4][..]),
+            (&[], &["a"], &[3, 4]),
+            (&[], &["a", "b"], &[4]),
+            (&[], &[&own1], &[2, 3, 4]),
+            (&["a"], &[], &[1, 2]),
+            (&["a"], &["b"], &[1]),
+            (&["a"], &[&own1], &[2]),
+            (&["a", "b"], &[], &[1, 2, 3]),
+            (&["a", "a"], &[], &[1, 2]),
+            (&["a", "b"], &["a"], &[3]),
+            (&["a", &own3], &[], &[1, 2, 3]),
+            (&["a", &own1], &[], &[1, 2]),
+            (&[&own3], &[], &[3]),
+            (&[&own3], &["b"], &[]),
+            (&["nobody"], &[], &[]),
+            (&["a"], &["nobody"], &[1, 2]),
+        ] {
+            assert_eq!(
+                targets(&index, rooms, except),
+                expected,
+                "{rooms:?} {except:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_room_named_by_a_socket_holds_that_socket_and_whoever_joined_it() {
+        let mut index = index();
+        let own1 = id(1).to_string();
+        index.join(id(4), &[own1.as_str().into()]);
+        assert_eq!(targets(&index, &[&own1], &[]), [1, 4]);
+        assert_eq!(targets(&index, &[], &[&own1]), [2, 3]);
+        index.leave(id(4), &[own1.as_str().into()]);
+        assert_eq!(targets(&index, &[&own1], &[]), [1]);
+    }
+
+    #[test]
+    fn rooms_follow_joins_leaves_and_ends() {
+        let mut index = index();
+        index.join(id(9), &["a".into()]);
+        index.join(id(1), &["a".into(), id(1).to_string().into()]);
+        index.leave(id(1), &["a".into(), "b".into()]);
+        assert_eq!(targets(&index, &["a"], &[]), [2]);
+        assert!(index.remove(id(2)).is_some() && index.remove(id(2)).is_none());
+        assert_eq!(targets(&index, &["a"], &[]), [0; 0]);
+        assert_eq!(targets(&index, &[], &[]), [1, 3, 4]);
+        assert!(index.get(id(2)).is_none() && index.get(id(3)).is_some());
+        index.insert(live(2).0);
+        assert_eq!(
+            targets(&index, &["b"], &[]),
+            [3],
+            "it comes back without rooms"
+        );
+        assert_eq!(index.drain().len(), 4);
+        assert_eq!(targets(&index, &[], &[]), [0; 0]);
+    }
+
+    #[test]
+    fn another_namespace_hears_nothing() {
+        let index = index();
+        let mut other = event(Position::ZERO, &[], &[]);
+        other.namespace = "/other".into();
+        index.each_target(&other, |socket| panic!("{} heard it", socket.id));
     }
 }

@@ -46,6 +46,7 @@ struct LogClock {
     now: Duration,
     /// The term in which `stamped` was taken; 0 while this node does not lead.
     term: u64,
+    /// Up to where the log has this term's time.
     stamped: Duration,
 }
 
@@ -83,6 +84,7 @@ impl LogClock {
         now.saturating_sub(self.stamped)
     }
 
+    /// The log has taken `elapsed`; news of a term that is over.
     fn stamp(&mut self, term: u64, elapsed: Duration) {
         if self.term == term {
             self.stamped += elapsed;
@@ -267,32 +269,84 @@ fn wall_ms() -> u64 {
 mod tests {
     use super::*;
 
-    const MS: Duration = Duration::from_millis(1);
+    const STEP: Duration = Duration::from_millis(100);
 
-    async fn pass(clock: &mut LogClock, time: Duration) {
+    fn clock() -> LogClock {
+        LogClock::new()
+    }
+
+    async fn pass(time: Duration) {
         tokio::time::advance(time).await;
-        clock.sample();
+    }
+
+    /// Time passes while the process runs: it looks at its clock again and again.
+    async fn run(clock: &mut LogClock, time: Duration) {
+        for _ in 0..time.as_millis() / STEP.as_millis() {
+            pass(STEP).await;
+            clock.sample();
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn log_time_moves_under_a_leader_that_wrote_nothing_yet() {
-        let mut clock = LogClock::new();
-        assert_eq!(clock.elapsed(7), Duration::ZERO);
-        pass(&mut clock, 300 * MS).await;
-        assert_eq!(clock.elapsed(7), 300 * MS);
-        clock.stamp(7, 200 * MS);
-        assert_eq!(clock.elapsed(7), 100 * MS, "what was not stamped is left");
-        assert_eq!(clock.elapsed(8), Duration::ZERO, "another term begins anew");
+    async fn the_clock_follows_time_and_never_goes_back() {
+        let mut clock = clock();
+        let mut last = clock.sample();
+        for step in [0, 1, 70, 0, 499, 500] {
+            pass(Duration::from_millis(step)).await;
+            let now = clock.sample();
+            assert_eq!(now - last, Duration::from_millis(step));
+            last = now;
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn log_time_stands_still_without_a_leader_and_in_a_paused_process() {
-        let mut clock = LogClock::new();
-        assert_eq!(clock.elapsed(7), Duration::ZERO);
-        pass(&mut clock, 60_000 * MS).await;
-        assert_eq!(clock.elapsed(7), STEP_MAX);
-        clock.rest();
-        pass(&mut clock, 400 * MS).await;
-        assert_eq!(clock.elapsed(7), Duration::ZERO);
+    async fn the_clock_stands_still_while_the_process_does() {
+        let mut clock = clock();
+        run(&mut clock, Duration::from_secs(1)).await;
+        let before = clock.sample();
+        pass(Duration::from_secs(3600)).await;
+        assert_eq!(clock.sample() - before, STEP_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_term_starts_at_zero_and_its_time_counts_from_its_first_look() {
+        let mut clock = clock();
+        run(&mut clock, Duration::from_secs(1)).await;
+        assert_eq!(clock.elapsed(1), Duration::ZERO);
+        run(&mut clock, Duration::from_secs(2)).await;
+        assert_eq!(
+            clock.elapsed(1),
+            Duration::from_secs(2),
+            "a quiet log's ticks rest on this"
+        );
+        assert_eq!(clock.elapsed(2), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stamps_add_up_to_the_time_that_passed() {
+        let mut clock = clock();
+        assert_eq!(clock.elapsed(1), Duration::ZERO);
+        clock.stamp(1, Duration::ZERO);
+        let mut sum = Duration::ZERO;
+        for _ in 0..10 {
+            run(&mut clock, Duration::from_millis(300)).await;
+            let elapsed = clock.elapsed(1);
+            // A refused proposal is not stamped: its time is still to come.
+            assert_eq!(clock.elapsed(1), elapsed);
+            clock.stamp(1, elapsed);
+            sum += elapsed;
+        }
+        assert_eq!(sum, Duration::from_secs(3));
+        assert_eq!(clock.elapsed(1), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stamp_of_a_term_that_is_over_changes_nothing() {
+        let mut clock = clock();
+        let elapsed = clock.elapsed(1);
+        assert_eq!(clock.elapsed(2), Duration::ZERO);
+        run(&mut clock, Duration::from_secs(1)).await;
+        clock.stamp(1, elapsed);
+        assert_eq!(clock.elapsed(2), Duration::from_secs(1));
     }
 }

@@ -22,6 +22,9 @@ mod requests;
 mod retention;
 mod socket;
 
+#[cfg(test)]
+mod testing;
+
 pub(crate) use completion::{Attach, Attached, Completion};
 pub use completion::{Failure, Outcome};
 pub(crate) use encoded::offset;

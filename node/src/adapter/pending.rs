@@ -145,3 +145,128 @@ impl Pending {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::adapter::completion::{Attach, Attached, Outcome};
+    use crate::adapter::testing::session;
+    use crate::ids::Pid;
+    use crate::state::Refusal;
+    use tokio::sync::oneshot;
+
+    type Fates = Arc<Mutex<Vec<(&'static str, Outcome)>>>;
+
+    fn call(name: &'static str, fates: &Fates) -> Completion {
+        let fates = Arc::clone(fates);
+        Completion::Call(Box::new(move |outcome| fates.lock().push((name, outcome))))
+    }
+
+    fn attach() -> (Completion, oneshot::Receiver<Attached>) {
+        let (reply, attached) = oneshot::channel();
+        let attach = Attach {
+            session: session(1),
+            namespace: "/".into(),
+            identity: None,
+            recoverable: true,
+            pid: Pid([1; 16]),
+            id: None,
+            resume_refused: None,
+            reply,
+        };
+        (Completion::Attach(Box::new(attach)), attached)
+    }
+
+    fn registered(incarnation: Incarnation) -> Pending {
+        let pending = Pending::default();
+        assert!(pending.begin(incarnation).is_empty());
+        pending.registered(incarnation);
+        pending
+    }
+
+    /// Takes a completion and runs it, if it is one.
+    fn run(completion: Completion) -> bool {
+        match completion {
+            Completion::Call(call) => call(Outcome::Refused(Refusal::Stale)),
+            Completion::Attach(_) | Completion::Nothing => return false,
+        }
+        true
+    }
+
+    #[test]
+    fn an_operation_is_completed_once_and_a_repeat_finds_nothing() {
+        let (pending, fates) = (registered(7), Fates::default());
+        pending.add(1, vec![call("a", &fates), call("b", &fates)]);
+        assert!(run(pending.take(7, 1, 0)) && pending.contains(1));
+        assert!(run(pending.take(7, 1, 1)) && !pending.contains(1) && !pending.is_busy());
+        for op in 0..3 {
+            assert!(!run(pending.take(7, 1, op)), "{op}");
+        }
+        assert_eq!(fates.lock().len(), 2);
+    }
+
+    #[test]
+    fn another_incarnations_operation_completes_nothing_of_ours() {
+        let (pending, fates) = (registered(7), Fates::default());
+        pending.add(1, vec![call("a", &fates)]);
+        assert!(!run(pending.take(6, 1, 0)) && pending.contains(1));
+        assert!(!pending.end(6, Failure::Unavailable) && pending.is_registered());
+        pending.registered(6);
+        assert!(fates.lock().is_empty());
+    }
+
+    #[test]
+    fn registration_of_an_older_life_does_not_count() {
+        let pending = registered(7);
+        pending.begin(8);
+        pending.registered(7);
+        assert!(!pending.is_registered());
+        pending.registered(8);
+        assert!(pending.is_registered());
+    }
+
+    #[test]
+    fn giving_up_tells_the_askers_and_keeps_the_batch_and_its_attaches() {
+        let (pending, fates) = (registered(7), Fates::default());
+        let (attach, mut attached) = attach();
+        pending.add(1, vec![call("a", &fates), attach]);
+        pending.give_up(1);
+        pending.give_up(1);
+        pending.give_up(2);
+        let unknown = Outcome::Failed(Failure::UnknownOutcome);
+        assert_eq!(*fates.lock(), [("a", unknown)]);
+        assert!(attached.try_recv().is_err(), "not answered");
+        assert!(pending.contains(1), "the batch goes on");
+        assert!(!run(pending.take(7, 1, 0)));
+        assert!(matches!(pending.take(7, 1, 1), Completion::Attach(_)));
+        assert!(!pending.is_busy());
+    }
+
+    #[test]
+    fn after_our_detachment_what_was_in_flight_is_surely_not_written() {
+        let (pending, fates) = (registered(7), Fates::default());
+        let (attach, mut attached) = attach();
+        pending.add(1, vec![call("a", &fates), attach]);
+        pending.add(2, vec![call("b", &fates)]);
+        run(pending.take(7, 1, 0));
+        assert!(
+            pending.end(7, Failure::Unavailable) && !pending.is_registered() && !pending.is_busy()
+        );
+        assert_eq!(
+            fates.lock()[1..],
+            [("b", Outcome::Failed(Failure::Unavailable))]
+        );
+        let attached = attached.try_recv().unwrap();
+        assert!(matches!(attached, Attached::Failed(Failure::Unavailable)));
+    }
+
+    #[test]
+    fn a_new_life_hands_back_what_the_old_one_left() {
+        let (pending, fates) = (registered(7), Fates::default());
+        pending.add(1, vec![call("a", &fates)]);
+        assert_eq!(pending.begin(8).len(), 1);
+        assert!(!pending.is_busy() && !pending.is_registered() && pending.incarnation() == 8);
+    }
+}

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 
 use super::completion::{Completion, Failure};
-use super::courier::Courier;
+use super::courier::Carry;
 use super::lease::Lease;
 use super::pending::Pending;
 use crate::ids::{Entropy, Incarnation, NodeId};
@@ -46,12 +46,12 @@ struct InFlight {
 }
 
 /// The proposer task of one group.
-pub(crate) struct Proposer {
+pub(crate) struct Proposer<C> {
     pub(crate) node: NodeId,
     pub(crate) entropy: Entropy,
     pub(crate) pending: Arc<Pending>,
     pub(crate) lease: Arc<Lease>,
-    pub(crate) courier: Courier,
+    pub(crate) courier: C,
     pub(crate) submissions: mpsc::Receiver<Submission>,
     pub(crate) queue: VecDeque<Submission>,
     in_flight: VecDeque<InFlight>,
@@ -90,13 +90,13 @@ enum Ended {
     Process,
 }
 
-impl Proposer {
+impl<C: Carry> Proposer<C> {
     pub(crate) fn new(
         node: NodeId,
         entropy: Entropy,
         pending: Arc<Pending>,
         lease: Arc<Lease>,
-        courier: Courier,
+        courier: C,
         submissions: mpsc::Receiver<Submission>,
     ) -> Self {
         Self {
@@ -335,3 +335,6 @@ pub(crate) fn encode(body: Body) -> Bytes {
     };
     command.encode_to_vec().into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,8 +54,14 @@ impl Relay {
         }
     }
 
-    /// Sends a client's answer to the node that asked.
+    /// Sends a client's answer to the node that asked. Clients choose the number, hence the node: one
+    /// that is no member gets no link.
     pub(crate) fn answer(&self, to: NodeId, number: u64, socket: SocketId, answer: Answer) {
+        let members = self.consensus.members();
+        if !members.iter().any(|peer| peer.id == to) {
+            crate::metrics::relay_dropped("answer").increment(1);
+            return;
+        }
         let answer = peer::Answer {
             request: number,
             socket_id: socket.0.to_vec().into(),
@@ -63,6 +69,12 @@ impl Relay {
             attachments: answer.attachments,
         };
         self.send(to, Kind::Answer(answer));
+    }
+
+    /// Links that were opened.
+    #[cfg(test)]
+    pub(super) fn links(&self) -> usize {
+        self.links.lock().len()
     }
 
     fn send(&self, to: NodeId, kind: Kind) {

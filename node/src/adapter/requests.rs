@@ -85,15 +85,13 @@ impl Requests {
         }
     }
 
-    /// Closes a request and takes what came.
-    pub(crate) fn close(&self, number: u64) -> Answers {
-        self.open
-            .lock()
-            .remove(&number)
-            .map_or_else(Answers::default, |open| Answers {
-                expected: open.expected.unwrap_or(0),
-                answers: open.answers,
-            })
+    /// Closes a request and takes what came; none when its event was not seen in the log.
+    pub(crate) fn close(&self, number: u64) -> Option<Answers> {
+        let open = self.open.lock().remove(&number)?;
+        Some(Answers {
+            expected: open.expected?,
+            answers: open.answers,
+        })
     }
 
     /// The node that asked for `number`.
@@ -111,6 +109,78 @@ impl Open {
             && done.send(()).is_err()
         {
             tracing::trace!("nobody waits for the answers any more");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::testing::id;
+
+    fn answer(text: &'static str) -> Answer {
+        Answer {
+            data: Bytes::from_static(text.as_bytes()),
+            attachments: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_request_is_done_when_everybody_expected_has_answered_once() {
+        let requests = Requests::new(3);
+        let (number, mut done) = requests.open();
+        requests.expect(number, 2);
+        requests.answer(number, id(1), answer("first"));
+        requests.answer(number, id(1), answer("again"));
+        assert!(done.try_recv().is_err(), "one socket of two");
+        requests.answer(number, id(2), answer("second"));
+        assert_eq!(done.try_recv(), Ok(()));
+        let answers = requests.close(number).unwrap();
+        assert_eq!(answers.expected, 2);
+        assert_eq!(answers.answers[&id(1)], answer("first"));
+    }
+
+    #[test]
+    fn answers_may_overtake_the_event_on_the_askers_node() {
+        let requests = Requests::new(3);
+        let (number, mut done) = requests.open();
+        requests.answer(number, id(1), answer("early"));
+        assert!(
+            done.try_recv().is_err(),
+            "nobody knows yet how many there are"
+        );
+        requests.expect(number, 1);
+        assert_eq!(done.try_recv(), Ok(()));
+    }
+
+    #[test]
+    fn an_event_for_nobody_is_done_at_once() {
+        let requests = Requests::new(3);
+        let (number, mut done) = requests.open();
+        requests.expect(number, 0);
+        assert_eq!(done.try_recv(), Ok(()));
+        assert_eq!(requests.close(number), Some(Answers::default()));
+    }
+
+    #[test]
+    fn a_request_whose_event_was_never_seen_has_no_count() {
+        let requests = Requests::new(3);
+        let (number, _done) = requests.open();
+        assert_eq!(requests.close(number), None);
+        requests.answer(number, id(1), answer("late"));
+        requests.expect(number, 1);
+        assert_eq!(requests.close(number), None, "closed is closed");
+    }
+
+    #[test]
+    fn numbers_name_their_asker_and_are_json_safe() {
+        let requests = Requests::new(crate::limits::NODE_ID_MAX);
+        let (first, _a) = requests.open();
+        let (second, _b) = requests.open();
+        assert_ne!(first, second);
+        for number in [first, second] {
+            assert_eq!(Requests::asker(number), crate::limits::NODE_ID_MAX);
+            assert!(number < 1 << 53, "{number}");
         }
     }
 }

@@ -267,3 +267,6 @@ impl LocalSocket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use super::reader::{Reader, Wrong, future_directory, host_port, number};
 use super::sections::{ClusterSettings, EngineConfig};
 use super::sources::Sources;
 use crate::ids::NodeId;
+use crate::limits;
 
 const CLUSTER_FORM: &str =
     "ID=HOST:PORT, comma between nodes, for example 1=10.0.0.1:5001,2=10.0.0.2:5001";
@@ -131,7 +132,9 @@ impl ServeConfig {
 
     fn read(reader: &mut Reader) -> Option<Self> {
         refuse_later_keys(reader);
-        let node_id = reader.required("node-id", "1", |text| number(text, &(1..=u64::MAX)));
+        let node_id = reader.required("node-id", "1", |text| {
+            number(text, &(1..=limits::NODE_ID_MAX))
+        });
         let data_dir = reader.required("data-dir", "DIR", future_directory);
         let client_addr = reader.listen("client-addr");
         let api_addr = reader.listen("api-addr");

@@ -6,6 +6,9 @@ mod history;
 mod members;
 mod request;
 
+#[cfg(test)]
+mod tests;
+
 use async_trait::async_trait;
 
 use crate::limits;

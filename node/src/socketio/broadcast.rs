@@ -70,7 +70,7 @@ impl Broadcast {
     /// position has answered, or for `timeout`.
     ///
     /// # Errors
-    /// When the event did not get into the log.
+    /// When the event did not get into the log; `UnknownOutcome` when that is not known at the time-out.
     pub async fn emit_with_ack(
         self,
         event: Bytes,
@@ -89,7 +89,7 @@ impl Broadcast {
         let answers = adapter.requests().close(number);
         match ended {
             Ok(Err(error)) => Err(error),
-            Ok(Ok(())) | Err(_) => Ok(answers),
+            Ok(Ok(())) | Err(_) => answers.ok_or(OperationError::UnknownOutcome),
         }
     }
 

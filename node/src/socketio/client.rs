@@ -15,7 +15,7 @@ use crate::adapter::{Adapter, Answer, Parting};
 use crate::engine::{
     Acceptor, CloseReason, Frames, Handler, Handshake, Message, Refused, SessionHandle,
 };
-use crate::{limits, metrics};
+use crate::limits;
 
 /// How long a client that cannot be served now should wait before it tries again.
 const RETRY_AFTER_SECONDS: u32 = 1;
@@ -112,7 +112,7 @@ impl Handler for Client {
 
     async fn on_close(&mut self, reason: CloseReason) {
         for slot in self.slots.values() {
-            part(slot, parting(reason), reason.disconnect_reason());
+            slot.end(parting(reason), reason.disconnect_reason());
         }
     }
 }
@@ -160,7 +160,7 @@ impl Client {
             Packet::Disconnect { namespace } => {
                 if let Some(slot) = self.slots.remove(namespace.as_str()) {
                     let reason = "client namespace disconnect";
-                    part(&slot, Parting::End { reason }, reason);
+                    slot.end(Parting::End { reason }, reason);
                 }
                 Ok(())
             }
@@ -194,7 +194,7 @@ impl Client {
         if self
             .slots
             .get(namespace)
-            .is_some_and(|slot| !slot.has_failed())
+            .is_some_and(|slot| !slot.is_over())
             || full
         {
             return Err(CloseReason::ParseError);
@@ -221,11 +221,6 @@ impl Client {
         tokio::spawn(connecting.run(auth));
         Ok(())
     }
-}
-
-fn part(slot: &Arc<Slot>, parting: Parting, reason: &'static str) {
-    metrics::disconnects(reason).increment(1);
-    slot.end(parting, reason);
 }
 
 /// A protocol violation ends the sessions of a connection; anything else can be resumed.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::dispatch::Slot;
 use super::handler::{Admission, ConnectRequest, Rejection, SharedHandler};
 use super::socket::Socket;
-use crate::adapter::{Adapter, Attach, Attached, Completion, Failure, Group, LocalSocket, Parting};
+use crate::adapter::{Adapter, Attach, Attached, Completion, Failure, Group, LocalSocket};
 use crate::engine::{CloseReason, Frames, Handshake, SessionHandle};
 use crate::ids::{Pid, SocketId};
 use crate::limits;
@@ -37,6 +37,7 @@ pub(crate) struct Connecting {
 }
 
 /// What a client brings of an earlier session.
+#[derive(Debug, PartialEq)]
 struct Earlier {
     /// None: the text cannot be one of our pids.
     pid: Option<Pid>,
@@ -53,27 +54,10 @@ struct Applicant {
     recoverable: bool,
 }
 
-/// The answer to an attach. A socket that arrives when nobody waits for it any more is put away.
-struct Reply {
-    attached: oneshot::Receiver<Attached>,
-    group: Arc<Group>,
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        // After this the fan-out learns that nobody waits, and puts the socket away itself.
-        self.attached.close();
-        if let Ok(Attached::Socket { socket, .. }) = self.attached.try_recv() {
-            socket.stop();
-            self.group.part(&socket, Parting::Away);
-        }
-    }
-}
-
 impl Connecting {
     /// Runs until the socket is in place and its queue drained, or the connect has failed.
     pub(crate) async fn run(self, auth: Option<Bytes>) {
-        let (auth, earlier, wants_recovery) = self.read_auth(auth);
+        let (auth, earlier, wants_recovery) = read_auth(auth, &self.handshake);
         let request = ConnectRequest {
             namespace: &self.namespace,
             auth: &auth,
@@ -85,11 +69,7 @@ impl Connecting {
         };
         let applicant = applicant(admission, wants_recovery);
         let deadline = Instant::now() + limits::OPERATION_DEADLINE;
-        let attached = tokio::select! {
-            biased;
-            _ = self.session.closed() => return,
-            attached = self.attach(&applicant, earlier, deadline) => attached,
-        };
+        let attached = self.attach(&applicant, earlier, deadline).await;
         let result = match &attached {
             Ok((_, _, true)) => "recovered",
             Ok((_, _, false)) => "new",
@@ -106,6 +86,7 @@ impl Connecting {
                     group,
                     adapter,
                     recovered,
+                    slot: Arc::downgrade(&self.slot),
                 };
                 self.slot.attached(socket).await;
             }
@@ -121,6 +102,9 @@ impl Connecting {
         deadline: Instant,
     ) -> Result<InPlace, Failure> {
         let mut refused = None;
+        if self.session.is_closed() {
+            return Err(Failure::Unavailable);
+        }
         if let Some(earlier) = earlier.filter(|_| applicant.recoverable) {
             match self.resume(applicant, &earlier, deadline).await? {
                 Ok(attached) => {
@@ -195,7 +179,8 @@ impl Connecting {
         }
     }
 
-    /// Submits until it is accepted or the deadline has passed: no leader passes by itself.
+    /// Submits until it is accepted, the deadline has passed or the client is gone: no leader passes by
+    /// itself. A socket that arrived is taken in any case, or its end would be nobody's.
     async fn until(
         &self,
         deadline: Instant,
@@ -204,18 +189,22 @@ impl Connecting {
     ) -> (Attached, Arc<Group>) {
         loop {
             let group = Arc::clone(self.adapter.group_of(&self.namespace));
-            let (reply, attached) = oneshot::channel();
-            let mut answer = Reply {
-                attached,
-                group: Arc::clone(&group),
-            };
+            let (reply, mut attached) = oneshot::channel();
             group.submit(kind.clone(), Completion::Attach(Box::new(attach(reply))));
-            let attached = match tokio::time::timeout_at(deadline, &mut answer.attached).await {
-                Ok(Ok(attached)) => attached,
-                Ok(Err(_)) | Err(_) => Attached::Failed(Failure::UnknownOutcome),
+            let answered = tokio::select! {
+                biased;
+                answered = &mut attached => answered.ok(),
+                _ = self.session.closed() => None,
+                () = tokio::time::sleep_until(deadline) => None,
             };
+            // Closed first: from here on the fan-out knows that nobody waits.
+            attached.close();
+            let attached = answered
+                .or_else(|| attached.try_recv().ok())
+                .unwrap_or(Attached::Failed(Failure::UnknownOutcome));
             let retry = matches!(attached, Attached::Failed(Failure::Unavailable))
-                && Instant::now() + RETRY_PAUSE < deadline;
+                && Instant::now() + RETRY_PAUSE < deadline
+                && !self.session.is_closed();
             if !retry {
                 return (attached, group);
             }
@@ -243,26 +232,6 @@ impl Connecting {
         }
     }
 
-    /// Takes `pid`, `offset` and `recovery` out of the client's auth.
-    fn read_auth(&self, auth: Option<Bytes>) -> (Value, Option<Earlier>, bool) {
-        let parsed = auth.and_then(|auth| serde_json::from_slice::<Map<String, Value>>(&auth).ok());
-        let mut auth = parsed.unwrap_or_default();
-        let offset = match auth.remove("offset") {
-            None | Some(Value::Null) => None,
-            Some(value) => Some(read_offset(&value)),
-        };
-        let earlier = match auth.remove("pid") {
-            None | Some(Value::Null) => None,
-            Some(pid) => Some(Earlier {
-                pid: pid.as_str().and_then(Pid::parse),
-                offset,
-            }),
-        };
-        let declined = auth.get("recovery") == Some(&Value::Bool(false))
-            || self.handshake.query("recovery") == Some("0");
-        (Value::Object(auth), earlier, !declined)
-    }
-
     fn reject(&self, rejection: &Rejection) {
         let data = rejection.data.as_ref().map(ToString::to_string);
         let data = data.as_ref().map(String::as_bytes);
@@ -273,6 +242,26 @@ impl Connecting {
             tracing::debug!("a refused client was gone before it was told");
         }
     }
+}
+
+/// Takes `pid` and `offset` out of the client's auth, and whether it wants recovery.
+fn read_auth(auth: Option<Bytes>, handshake: &Handshake) -> (Value, Option<Earlier>, bool) {
+    let parsed = auth.and_then(|auth| serde_json::from_slice::<Map<String, Value>>(&auth).ok());
+    let mut auth = parsed.unwrap_or_default();
+    let offset = match auth.remove("offset") {
+        None | Some(Value::Null) => None,
+        Some(value) => Some(read_offset(&value)),
+    };
+    let earlier = match auth.remove("pid") {
+        None | Some(Value::Null) => None,
+        Some(pid) => Some(Earlier {
+            pid: pid.as_str().and_then(Pid::parse),
+            offset,
+        }),
+    };
+    let declined = auth.get("recovery") == Some(&Value::Bool(false))
+        || handshake.query("recovery") == Some("0");
+    (Value::Object(auth), earlier, !declined)
 }
 
 fn read_offset(value: &Value) -> resume::Offset {
@@ -295,5 +284,91 @@ fn applicant(admission: Admission, recoverable: bool) -> Applicant {
         identity: admission.identity,
         data,
         recoverable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(auth: &str, query: &[(&str, &str)]) -> (Value, Option<Earlier>, bool) {
+        let query = query
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let remote = ([127, 0, 0, 1], 1).into();
+        let handshake = Handshake::new(query.collect(), &http::HeaderMap::new(), remote);
+        read_auth(Some(Bytes::copy_from_slice(auth.as_bytes())), &handshake)
+    }
+
+    fn earlier(auth: &str) -> Option<Earlier> {
+        read(auth, &[]).1
+    }
+
+    #[test]
+    fn a_pid_makes_a_resume_and_an_offset_alone_does_not() {
+        let pid = Pid([1; 16]);
+        let text = pid.reveal();
+        let known = resume::Offset::Known(command::Offset {
+            epoch: 35,
+            index: 36,
+            op: 1,
+        });
+        let unreadable = resume::Offset::Unreadable(true);
+        for (auth, expected) in [
+            (format!(r#"{{"pid":"{text}"}}"#), Some((Some(pid), None))),
+            (
+                format!(r#"{{"pid":"{text}","offset":null}}"#),
+                Some((Some(pid), None)),
+            ),
+            (
+                format!(r#"{{"pid":"{text}","offset":"z.10.1"}}"#),
+                Some((Some(pid), Some(known))),
+            ),
+            (
+                format!(r#"{{"pid":"{text}","offset":"z.10"}}"#),
+                Some((Some(pid), Some(unreadable))),
+            ),
+            (
+                format!(r#"{{"pid":"{text}","offset":7}}"#),
+                Some((Some(pid), Some(unreadable))),
+            ),
+            (r#"{"pid":"short"}"#.into(), Some((None, None))),
+            (r#"{"pid":7}"#.into(), Some((None, None))),
+            (r#"{"pid":null,"offset":"z.10.1"}"#.into(), None),
+            (r#"{"offset":"z.10.1"}"#.into(), None),
+            ("{}".into(), None),
+        ] {
+            let expected = expected.map(|(pid, offset)| Earlier { pid, offset });
+            assert_eq!(earlier(&auth), expected, "{auth}");
+        }
+    }
+
+    #[test]
+    fn middlewares_see_the_auth_without_the_bearer_secret() {
+        let (auth, _, _) = read(r#"{"pid":"p","offset":"o","token":"t","n":[1]}"#, &[]);
+        assert_eq!(auth, json!({ "token": "t", "n": [1] }));
+        assert_eq!(read_auth(None, &handshake()).0, json!({}));
+    }
+
+    fn handshake() -> Handshake {
+        let remote = ([127, 0, 0, 1], 1).into();
+        Handshake::new(Vec::new(), &http::HeaderMap::new(), remote)
+    }
+
+    #[test]
+    fn recovery_is_declined_by_auth_or_query_alone() {
+        for (auth, query, wanted) in [
+            ("{}", &[][..], true),
+            (r#"{"recovery":true}"#, &[], true),
+            (r#"{"recovery":false}"#, &[], false),
+            (r#"{"recovery":"false"}"#, &[], true),
+            ("{}", &[("recovery", "0")], false),
+            ("{}", &[("recovery", "1")], true),
+            (r#"{"recovery":true}"#, &[("recovery", "0")], false),
+        ] {
+            assert_eq!(read(auth, query).2, wanted, "{auth} {query:?}");
+        }
     }
 }

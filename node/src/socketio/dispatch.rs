@@ -13,7 +13,7 @@ use super::ack::Ack;
 use super::handler::{Event, SharedHandler};
 use super::socket::Socket;
 use crate::adapter::Parting;
-use crate::limits;
+use crate::{limits, metrics};
 
 /// Something that happened to a socket, for its handlers.
 #[derive(Debug)]
@@ -36,10 +36,10 @@ struct Inner {
     /// A task is at work, or the socket is not in place yet.
     busy: bool,
     socket: Option<Socket>,
-    /// How the socket left, perhaps before it was in place.
-    parting: Option<Parting>,
     /// The connect was refused: what still comes for it is dropped.
     failed: bool,
+    /// The socket has ended, and how; it may end before it is in place.
+    ended: Option<Parting>,
 }
 
 impl Slot {
@@ -49,8 +49,8 @@ impl Slot {
             queue: VecDeque::new(),
             busy: true,
             socket: None,
-            parting: None,
             failed: false,
+            ended: None,
         };
         Arc::new(Self {
             handler,
@@ -67,8 +67,10 @@ impl Slot {
         self.room.notify_one();
     }
 
-    pub(crate) fn has_failed(&self) -> bool {
-        self.inner.lock().failed
+    /// Whether the client may connect to the namespace again: refused, or ended by the server.
+    pub(crate) fn is_over(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.failed || inner.ended.is_some()
     }
 
     /// The socket, once it is in place.
@@ -76,16 +78,15 @@ impl Slot {
         self.inner.lock().socket.clone()
     }
 
-    /// The socket is in place: its connection handler runs, then what waited. One that left on the way
-    /// here is in the log all the same, so its end has to follow.
+    /// The socket is in place: its connection handler runs, then what waited. If it has ended
+    /// meanwhile, its session's fate is carried out now: nobody else would.
     pub(crate) async fn attached(self: Arc<Self>, socket: Socket) {
-        let parting = {
+        {
             let mut inner = self.inner.lock();
             inner.socket = Some(socket.clone());
-            inner.parting.clone()
-        };
-        if let Some(parting) = parting {
-            socket.part(parting);
+            if let Some(parting) = inner.ended.clone() {
+                part(&socket, parting);
+            }
         }
         self.handler.on_connect(&socket).await;
         self.drain(socket).await;
@@ -97,7 +98,7 @@ impl Slot {
             let room = self.room.notified();
             {
                 let mut inner = self.inner.lock();
-                if inner.failed {
+                if inner.failed || inner.ended.is_some() {
                     return;
                 }
                 if let (false, Some(socket)) = (inner.busy, inner.socket.clone()) {
@@ -129,15 +130,20 @@ impl Slot {
         }
     }
 
-    /// Takes the end of the socket; never waits, for nothing comes after it. The session's fate is
-    /// decided at once; its handler hears of it in order.
+    /// Takes the end of the socket, once; never waits, for nothing comes after it. The session's fate
+    /// is decided at once; its handler hears of it in order.
     pub(crate) fn end(self: &Arc<Self>, parting: Parting, reason: &'static str) {
         let mut inner = self.inner.lock();
-        inner.parting = Some(parting.clone());
-        if let Some(socket) = &inner.socket {
-            socket.part(parting);
+        if inner.failed || inner.ended.is_some() {
+            return;
         }
+        metrics::disconnects(reason).increment(1);
+        if let Some(socket) = &inner.socket {
+            part(socket, parting.clone());
+        }
+        inner.ended = Some(parting);
         inner.queue.push_back(Incoming::Disconnected { reason });
+        self.room.notify_one();
         if let (false, Some(socket)) = (inner.busy, inner.socket.clone()) {
             inner.busy = true;
             tokio::spawn(Arc::clone(self).drain(socket));
@@ -161,6 +167,15 @@ impl Slot {
         let mut inner = self.inner.lock();
         inner.busy = !inner.queue.is_empty();
         inner.busy
+    }
+}
+
+/// Nothing more is delivered, and the log learns it. Not for a socket that was taken over or whose
+/// lease is lost: others have said what becomes of its session.
+fn part(socket: &Socket, parting: Parting) {
+    if !socket.local.is_stopped() {
+        socket.local.stop();
+        socket.group.part(&socket.local, parting);
     }
 }
 

@@ -12,6 +12,11 @@ mod operation;
 mod query;
 mod socket;
 
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use ack::Ack;
 pub use broadcast::{Broadcast, Target};
 pub use client::{Clients, Door};

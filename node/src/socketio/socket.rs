@@ -1,14 +1,16 @@
 //! A socket as handlers see it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use roomcast_proto::command::{Acknowledge, Join, Leave, op::Kind};
 use roomcast_proto::offset::Offset;
+use roomcast_proto::socketio::encode;
 
 use super::broadcast::{Broadcast, Target};
+use super::dispatch::Slot;
 use super::operation::Operation;
 use crate::adapter::{Adapter, Group, LocalSocket, Parting, offset, socket_ref};
-use crate::engine::CloseReason;
+use crate::engine::{CloseReason, Frames};
 
 /// A live socket; cheap to clone. Operations on one that has gone fail with `Gone`.
 #[derive(Debug, Clone)]
@@ -17,6 +19,8 @@ pub struct Socket {
     pub(crate) group: Arc<Group>,
     pub(crate) adapter: Arc<Adapter>,
     pub(crate) recovered: bool,
+    /// Its place on its connection; weak, for the slot holds the socket.
+    pub(crate) slot: Weak<Slot>,
 }
 
 impl Socket {
@@ -98,24 +102,18 @@ impl Socket {
         offset(self.group.epoch(), self.local.delivered())
     }
 
-    /// Ends this socket's session for good; with `close`, its whole connection.
+    /// Ends this socket's session for good; with `close`, its whole connection. Its disconnect handler
+    /// runs after the events that came before; the client may connect to the namespace again.
     pub fn disconnect(&self, close: bool) {
-        let frames = crate::engine::Frames::text(roomcast_proto::socketio::encode::disconnect(
-            self.namespace(),
-        ));
-        self.local.answer_now(&frames);
         let reason = "server namespace disconnect";
-        self.part(Parting::End { reason });
+        if let Some(slot) = self.slot.upgrade() {
+            let text = encode::disconnect(self.namespace());
+            self.local.answer_now(&Frames::text(text));
+            slot.end(Parting::End { reason }, reason);
+        }
         if close {
             self.local.session.close(CloseReason::ServerClosed);
         }
-    }
-
-    /// It has left this node. The operation is issued whoever stopped the socket before: apply refuses
-    /// one that does not own the session any more.
-    pub(crate) fn part(&self, parting: Parting) {
-        self.local.stop();
-        self.group.part(&self.local, parting);
     }
 
     fn operation(&self, kind: Kind) -> Operation {

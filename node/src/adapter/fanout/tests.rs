@@ -1,247 +1,379 @@
-//! The fan-out over a real replica, entry by entry, with sessions that nobody writes out.
+//! Effects in, frames out: a fan-out without consensus.
 
-use bytes::Bytes;
-use roomcast_proto::command::{
-    Batch, Connect, Founding, Op, Publish, Register, Resume, Settings, command::Body, op::Kind,
-};
+use std::collections::BTreeMap;
+
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::adapter::proposer::encode;
-use crate::engine::{Counters, EngineConfig, SessionHandle, Sid};
-use crate::ids::{Entropy, Pid};
-use crate::raft::{Committed, StateMachine};
-use crate::state::ResumeRefusal;
+use crate::adapter::completion::Failure;
+use crate::adapter::testing::{event, id, outbox, session, texts};
+use crate::engine::SessionHandle;
+use crate::ids::Pid;
+use crate::state::{AckRequest, Refusal, ResumeRefusal};
 
-const NODE: u64 = 1;
+/// Our incarnation, and another node's.
+const OURS: Incarnation = 7;
+const THEIRS: Incarnation = 8;
 
-/// Starts no catch-up.
-struct Nobody;
+#[derive(Debug, Default)]
+struct Noted(Mutex<Vec<String>>);
 
-impl Sockets for Nobody {
-    fn catch_up(&self, _socket: Arc<LocalSocket>, _start: Position) {}
+impl Sockets for Noted {
+    fn catch_up(&self, socket: Arc<LocalSocket>, start: Position) {
+        self.0
+            .lock()
+            .push(format!("{} from {start}", socket.id.0[0]));
+    }
 
     fn abandoned(&self, socket: &LocalSocket) {
-        socket.stop();
+        self.0.lock().push(format!("{} abandoned", socket.id.0[0]));
     }
 }
 
-/// One group's replica and fan-out, and the log that both read.
-struct World {
-    entropy: Entropy,
-    fanout: Fanout<Nobody>,
-    applied: mpsc::Receiver<Applied>,
-    index: u64,
-    sequence: u64,
-}
-
-impl World {
-    async fn founded() -> Self {
-        let (effects, applied) = mpsc::channel(16);
-        let replica = Arc::new(Replica::new(0, effects));
-        replica.listen();
-        let fanout = Fanout {
-            group: 0,
-            replica,
-            pending: Arc::default(),
-            lease: Arc::new(Lease::new()),
-            requests: Arc::new(Requests::new(NODE)),
-            progress: Arc::default(),
-            sockets: Arc::new(Nobody),
-            index: Index::default(),
-            arriving: Vec::new(),
-            deliveries: crate::metrics::deliveries(),
-            live: crate::metrics::sockets(),
-        };
-        let mut world = Self {
-            entropy: Entropy::from_seed(7),
-            fanout,
-            applied,
-            index: 0,
-            sequence: 0,
-        };
-        let founding = Founding {
-            epoch: 9,
-            group: 0,
-            table: crate::state::default_table(1),
-            settings: Some(Settings::default()),
-            feature_level: 1,
-        };
-        world.entry(encode(Body::Founding(founding))).await;
-        world
-    }
-
-    async fn entry(&mut self, command: Bytes) {
-        self.index += 1;
-        let index = self.index;
-        let committed = Committed { index, command };
-        self.fanout.replica.apply(vec![committed]).await;
-        let applied = self.applied.recv().await.unwrap();
-        self.fanout.applied(applied);
-    }
-
-    /// A new life of this node, or of another one.
-    async fn register(&mut self, node_id: u64, incarnation: Incarnation) {
-        let register = Register {
-            node_id,
-            incarnation,
-        };
-        self.entry(encode(Body::Register(register))).await;
-    }
-
-    async fn begin_life(&mut self, incarnation: Incarnation) {
-        self.fanout.pending.begin(incarnation);
-        self.sequence = 0;
-        self.register(NODE, incarnation).await;
-        assert!(self.fanout.pending.is_registered());
-        self.fanout.lease.granted();
-    }
-
-    /// A batch of this node with one operation, which stands in the log when `written`.
-    async fn operation(&mut self, kind: Kind, completion: Completion, written: bool) {
-        self.sequence += 1;
-        let batch = Batch {
-            incarnation: self.fanout.pending.incarnation(),
-            sequence: self.sequence,
-            ops: vec![Op { kind: Some(kind) }],
-        };
-        self.fanout.pending.add(self.sequence, vec![completion]);
-        if written {
-            self.entry(encode(Body::Batch(
-                prost::Message::encode_to_vec(&batch).into(),
-            )))
-            .await;
-        }
-    }
-
-    fn attach(&self, pid: Pid, id: Option<SocketId>) -> (Attach, oneshot::Receiver<Attached>) {
-        let (reply, attached) = oneshot::channel();
-        let sid = Sid::generate(NODE, &self.entropy);
-        let limits = EngineConfig::standard().outbox;
-        let attach = Attach {
-            session: SessionHandle::new(sid, limits, Arc::<Counters>::default()),
-            namespace: "/".into(),
-            identity: None,
-            recoverable: true,
-            pid,
-            id,
-            resume_refused: None::<ResumeRefusal>,
-            reply,
-        };
-        (attach, attached)
-    }
-
-    /// A socket of this node, and its pid.
-    async fn connect(&mut self) -> (Arc<LocalSocket>, Pid) {
-        let (id, pid) = (self.entropy.socket_id(), self.entropy.pid());
-        let connect = Connect {
-            id: id.0.to_vec().into(),
-            pid: pid.0.to_vec().into(),
-            namespace: "/".to_owned(),
-            recoverable: true,
-            ..Connect::default()
-        };
-        let (attach, attached) = self.attach(pid, Some(id));
-        let attach = Completion::Attach(Box::new(attach));
-        self.operation(Kind::Connect(connect), attach, true).await;
-        (socket(attached), pid)
-    }
-
-    /// A socket that continues a session from its beginning, and never gets on with it.
-    async fn resume(&mut self, pid: Pid) -> Arc<LocalSocket> {
-        let resume = Resume {
-            pid: pid.0.to_vec().into(),
-            namespace: "/".to_owned(),
-            ..Resume::default()
-        };
-        let (attach, attached) = self.attach(pid, None);
-        let attach = Completion::Attach(Box::new(attach));
-        self.operation(Kind::Resume(resume), attach, true).await;
-        socket(attached)
+fn fanout() -> Fanout<Noted> {
+    let pending = Pending::default();
+    pending.begin(OURS);
+    pending.registered(OURS);
+    Fanout {
+        group: 0,
+        replica: Arc::new(Replica::new(0, mpsc::channel(1).0)),
+        pending: Arc::new(pending),
+        lease: Arc::new(Lease::new()),
+        requests: Arc::new(Requests::new(1)),
+        progress: Arc::default(),
+        sockets: Arc::default(),
+        index: Index::default(),
+        arriving: Vec::new(),
+        deliveries: crate::metrics::deliveries(),
+        live: crate::metrics::sockets(),
     }
 }
 
-fn socket(mut attached: oneshot::Receiver<Attached>) -> Arc<LocalSocket> {
-    match attached.try_recv().unwrap() {
-        Attached::Socket { socket, .. } => socket,
-        other => panic!("{other:?} instead of a socket"),
+/// A connect of socket `n`, to be completed as batch `n`.
+fn connecting(fanout: &Fanout<Noted>, n: u8) -> (SessionHandle, oneshot::Receiver<Attached>) {
+    let (session, (reply, attached)) = (session(100), oneshot::channel());
+    let attach = Attach {
+        session: session.clone(),
+        namespace: "/".into(),
+        identity: None,
+        recoverable: true,
+        pid: Pid([n; 16]),
+        id: Some(id(n)),
+        resume_refused: None,
+        reply,
+    };
+    let completion = Completion::Attach(Box::new(attach));
+    fanout.pending.add(u64::from(n), vec![completion]);
+    (session, attached)
+}
+
+fn op(n: u8, index: u64, result: OpResult) -> Effect {
+    Effect::Op {
+        incarnation: OURS,
+        sequence: u64::from(n),
+        op: 0,
+        position: Position::new(index, 0),
+        result,
     }
 }
 
-#[tokio::test]
-async fn an_installed_snapshot_ends_the_life_and_leaves_outcomes_unknown() {
-    let mut world = World::founded().await;
-    world.begin_life(5).await;
-    let (live, pid) = world.connect().await;
-    let (attach, mut open) = world.attach(pid, Some(world.entropy.socket_id()));
-    let open_operation = Completion::Attach(Box::new(attach));
-    let never_seen = Kind::Resume(Resume::default());
-    world.operation(never_seen, open_operation, false).await;
-
-    let snapshot = world.fanout.replica.view().encode();
-    world.fanout.replica.restore(snapshot).await.unwrap();
-    let restored = world.applied.recv().await.unwrap();
-    world.fanout.applied(restored);
-
-    assert!(live.session.is_closed());
-    assert!(!world.fanout.lease.holds());
-    let failed = open.try_recv().unwrap();
-    assert!(matches!(failed, Attached::Failed(Failure::UnknownOutcome)));
-    // A registration of the old life that is seen again does not bring it back.
-    world.register(NODE, 5).await;
-    assert!(!world.fanout.pending.is_registered());
-    // The new one takes the sessions of the old one out of the connected.
-    world.begin_life(6).await;
-    assert_eq!(world.fanout.replica.view().connected_count(), 0);
-    assert_eq!(world.fanout.replica.view().away_count(), 1);
-}
-
-#[tokio::test]
-async fn a_takeover_on_the_same_node_fences_the_older_socket() {
-    let mut world = World::founded().await;
-    world.begin_life(5).await;
-    let (old, pid) = world.connect().await;
-    let new = world.resume(pid).await;
-    assert!(old.session.is_closed() && old.is_stopped());
-    assert!(!new.session.is_closed() && !new.is_stopped());
-    assert_eq!((old.id, old.generation + 1), (new.id, new.generation));
-    assert!(world.fanout.index.get(new.id).is_some());
-}
-
-#[tokio::test]
-async fn a_registration_closes_what_an_older_life_left() {
-    let mut world = World::founded().await;
-    world.begin_life(5).await;
-    let (left, _) = world.connect().await;
-    world.register(2, 77).await;
-    assert!(!left.session.is_closed(), "another node's registration");
-    world.begin_life(6).await;
-    assert!(left.session.is_closed());
-}
-
-#[tokio::test]
-async fn an_event_that_expects_answers_waits_for_its_place_in_a_replay() {
-    let mut world = World::founded().await;
-    world.begin_life(5).await;
-    let (_, pid) = world.connect().await;
-    let resumed = world.resume(pid).await;
-    for request in [None, Some(1)] {
-        let publish = Publish {
-            namespace: "/".to_owned(),
-            event: Bytes::from_static(b"[\"e\"]"),
-            request,
-            ..Publish::default()
-        };
-        world
-            .operation(Kind::Publish(publish), Completion::Nothing, true)
-            .await;
+fn joined(n: u8, index: u64, owner: Incarnation, room: &str) -> Effect {
+    Effect::Joined {
+        position: Position::new(index, 0),
+        socket: id(n),
+        owner,
+        namespace: "/".into(),
+        rooms: vec![room.into()],
     }
-    let at = Position::new(world.index, 0);
-    assert!(
-        resumed
-            .take_held(Position::new(world.index - 1, 0))
-            .is_empty(),
-        "the log brings the one that is replayed"
+}
+
+fn published(index: u64, op: u32, room: &str) -> Effect {
+    Effect::Published(Arc::new(event(Position::new(index, op), &[room], &[])))
+}
+
+fn entry(fanout: &mut Fanout<Noted>, index: u64, effects: Vec<Effect>) {
+    fanout.applied(Applied::Entry { index, effects });
+}
+
+/// Socket `n`, live in room `r` since entry `n`; its CONNECT was read.
+fn attached(fanout: &mut Fanout<Noted>, n: u8) -> (SessionHandle, Arc<LocalSocket>) {
+    let (session, mut attached) = connecting(fanout, n);
+    let index = u64::from(n);
+    entry(
+        fanout,
+        index,
+        vec![joined(n, index, OURS, "r"), op(n, index, OpResult::Done)],
     );
-    assert_eq!(resumed.take_held(at).len(), 1);
+    outbox(&session);
+    match attached.try_recv() {
+        Ok(Attached::Socket {
+            socket,
+            recovered: false,
+        }) => (session, socket),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn connect_comes_first_and_the_same_entrys_later_events_follow() {
+    let mut fanout = fanout();
+    let (session, mut attached) = connecting(&fanout, 1);
+    let effects = vec![
+        published(5, 0, "r"),
+        joined(1, 5, OURS, "r"),
+        op(1, 5, OpResult::Done),
+        published(5, 2, "r"),
+    ];
+    entry(&mut fanout, 5, effects);
+    let (own, pid) = (id(1), Pid([1; 16]).reveal());
+    let connect = format!(r#"40{{"sid":"{own}","pid":"{pid}"}}"#);
+    assert_eq!(texts(&session), [connect, r#"42["e","0.5.2"]"#.into()]);
+    assert!(matches!(
+        attached.try_recv(),
+        Ok(Attached::Socket {
+            recovered: false,
+            ..
+        })
+    ));
+    assert_eq!(fanout.progress.position(), Position::new(5, u32::MAX));
+}
+
+#[test]
+fn a_resumed_socket_gets_connect_and_is_handed_to_catch_up() {
+    let mut fanout = fanout();
+    let (session, mut attached) = connecting(&fanout, 1);
+    let verdict = Verdict::Recovered {
+        socket: id(9),
+        generation: 4,
+        start: Position::new(2, 1),
+        rooms: vec!["r".into()],
+    };
+    entry(
+        &mut fanout,
+        5,
+        vec![op(1, 5, OpResult::Resume(verdict)), published(5, 3, "r")],
+    );
+    let texts = texts(&session);
+    assert_eq!(texts.len(), 1, "events come from the replay: {texts:?}");
+    assert!(
+        texts[0].contains(r#""resume":{"ok":true,"from":"0.2.1"}"#),
+        "{texts:?}"
+    );
+    assert!(
+        texts[0].contains(&format!(r#""sid":"{}""#, id(9))),
+        "its id is unchanged"
+    );
+    assert_eq!(*fanout.sockets.0.lock(), ["9 from 2.1"]);
+    let Ok(Attached::Socket {
+        socket,
+        recovered: true,
+    }) = attached.try_recv()
+    else {
+        panic!("not attached");
+    };
+    assert!(!socket.try_go_live(Position::new(5, 0)), "5.3 is owed");
+    assert!(socket.try_go_live(Position::new(5, 3)));
+}
+
+#[test]
+fn a_refused_resume_is_reported_and_its_connect_says_why() {
+    let mut fanout = fanout();
+    let (_session, mut attached) = connecting(&fanout, 1);
+    let verdict = Verdict::NotRecovered(ResumeRefusal::Dropped);
+    entry(&mut fanout, 5, vec![op(1, 5, OpResult::Resume(verdict))]);
+    let answer = attached.try_recv();
+    assert!(matches!(
+        answer,
+        Ok(Attached::NotRecovered(ResumeRefusal::Dropped))
+    ));
+    let (_session, mut attached) = connecting(&fanout, 2);
+    entry(
+        &mut fanout,
+        6,
+        vec![op(2, 6, OpResult::Refused(Refusal::Limit))],
+    );
+    assert!(matches!(
+        attached.try_recv(),
+        Ok(Attached::Refused(Refusal::Limit))
+    ));
+    assert!(fanout.index.drain().is_empty());
+}
+
+#[test]
+fn a_socket_that_nobody_waits_for_is_put_away() {
+    let mut fanout = fanout();
+    drop(connecting(&fanout, 1));
+    entry(&mut fanout, 5, vec![op(1, 5, OpResult::Done)]);
+    assert_eq!(*fanout.sockets.0.lock(), ["1 abandoned"]);
+}
+
+#[test]
+fn rooms_of_other_owners_and_of_earlier_entries_are_not_ours() {
+    let mut fanout = fanout();
+    let (one, _socket) = attached(&mut fanout, 1);
+    entry(
+        &mut fanout,
+        10,
+        vec![joined(1, 10, THEIRS, "x"), published(10, 1, "x")],
+    );
+    entry(&mut fanout, 11, vec![joined(2, 11, OURS, "x")]);
+    let (two, _attached) = connecting(&fanout, 2);
+    entry(
+        &mut fanout,
+        12,
+        vec![op(2, 12, OpResult::Done), published(12, 1, "x")],
+    );
+    assert_eq!(texts(&one), [""; 0]);
+    assert_eq!(texts(&two).len(), 1, "CONNECT alone");
+}
+
+#[test]
+fn a_fenced_socket_gets_nothing_more_and_closes() {
+    let mut fanout = fanout();
+    let (session, socket) = attached(&mut fanout, 1);
+    let fenced = |generation| Effect::Fenced {
+        position: Position::new(5, 0),
+        socket: id(1),
+        owner: OURS,
+        generation,
+    };
+    entry(&mut fanout, 5, vec![fenced(0), published(5, 1, "r")]);
+    assert!(!session.is_closed(), "that was an older generation");
+    entry(&mut fanout, 6, vec![fenced(1), published(6, 1, "r")]);
+    assert!(session.is_closed() && socket.is_stopped());
+    assert_eq!(texts(&session), [r#"42["e","0.5.1"]"#]);
+}
+
+#[test]
+fn our_detachment_fails_what_is_in_flight_and_closes_every_socket() {
+    let mut fanout = fanout();
+    let (session, socket) = attached(&mut fanout, 1);
+    let (_waiting, mut waiting) = connecting(&fanout, 2);
+    fanout.lease.granted();
+    let detached = |incarnation| Effect::Detached {
+        position: Position::new(5, 0),
+        node: 1,
+        incarnation,
+    };
+    entry(&mut fanout, 5, vec![detached(THEIRS)]);
+    assert!(!session.is_closed() && fanout.lease.holds());
+    entry(&mut fanout, 6, vec![detached(OURS), published(6, 1, "r")]);
+    assert!(session.is_closed() && socket.is_stopped() && !fanout.lease.holds());
+    assert_eq!(texts(&session), [""; 0]);
+    assert!(matches!(
+        waiting.try_recv(),
+        Ok(Attached::Failed(Failure::Unavailable))
+    ));
+}
+
+#[test]
+fn no_socket_of_an_older_life_outlives_its_detachment() {
+    let mut fanout = fanout();
+    // The lease was lost, its sockets were closed, and then the log brought one more of that life,
+    // before the proposer began the next.
+    fanout.ask(Ask::LoseAll);
+    let (session, socket) = attached(&mut fanout, 1);
+    fanout.pending.begin(THEIRS);
+    let detached = Effect::Detached {
+        position: Position::new(5, 0),
+        node: 1,
+        incarnation: OURS,
+    };
+    let registered = Effect::Registered {
+        node: 1,
+        incarnation: THEIRS,
+    };
+    entry(
+        &mut fanout,
+        5,
+        vec![detached, registered, published(5, 1, "r")],
+    );
+    assert!(session.is_closed() && socket.is_stopped());
+    assert_eq!(
+        texts(&session),
+        [""; 0],
+        "its session was detached in this entry"
+    );
+}
+
+#[test]
+fn a_repeated_registration_leaves_the_sockets_alone() {
+    let mut fanout = fanout();
+    let (session, _socket) = attached(&mut fanout, 1);
+    let registered = Effect::Registered {
+        node: 1,
+        incarnation: OURS,
+    };
+    entry(&mut fanout, 5, vec![registered, published(5, 1, "r")]);
+    assert!(!session.is_closed());
+    assert_eq!(texts(&session).len(), 1);
+}
+
+#[test]
+fn a_snapshot_in_the_middle_closes_every_socket() {
+    let mut fanout = fanout();
+    let (session, socket) = attached(&mut fanout, 1);
+    fanout.applied(Applied::Restored);
+    assert!(session.is_closed() && socket.is_stopped());
+}
+
+#[test]
+fn outcomes_carry_their_positions_in_log_order() {
+    let mut fanout = fanout();
+    let outcomes = Arc::new(Mutex::new(BTreeMap::new()));
+    for n in 1..=3_u64 {
+        let outcomes = Arc::clone(&outcomes);
+        let call = move |outcome| {
+            outcomes.lock().insert(n, outcome);
+        };
+        fanout
+            .pending
+            .add(n, vec![Completion::Call(Box::new(call))]);
+    }
+    let first = Position::new(3, 3);
+    let effects = vec![
+        op(1, 5, OpResult::Done),
+        op(2, 5, OpResult::Duplicate { first }),
+        op(3, 5, OpResult::Refused(Refusal::KeyReused)),
+        op(1, 5, OpResult::Done),
+    ];
+    entry(&mut fanout, 5, effects);
+    let outcomes: Vec<Outcome> = outcomes.lock().values().cloned().collect();
+    let expected = [
+        Outcome::Applied(offset(0, Position::new(5, 0))),
+        Outcome::Duplicate(offset(0, first)),
+        Outcome::Refused(Refusal::KeyReused),
+    ];
+    assert_eq!(outcomes, expected);
+}
+
+#[test]
+fn one_broadcast_is_the_same_bytes_for_every_socket() {
+    let mut fanout = fanout();
+    let sessions: Vec<_> = (1..=3).map(|n| attached(&mut fanout, n)).collect();
+    entry(&mut fanout, 9, vec![published(9, 0, "r")]);
+    let frames: Vec<_> = sessions
+        .iter()
+        .map(|(session, _)| outbox(session).remove(0))
+        .collect();
+    assert!(frames.iter().all(|one| Arc::ptr_eq(one, &frames[0])));
+}
+
+#[test]
+fn only_our_own_requests_learn_how_many_are_expected() {
+    let mut fanout = fanout();
+    let (number, mut done) = fanout.requests.open();
+    let asked = |incarnation| {
+        let mut event = event(Position::new(5, 0), &["r"], &[]);
+        event.request = Some(AckRequest {
+            number,
+            incarnation,
+            expected: 0,
+        });
+        Effect::Published(Arc::new(event))
+    };
+    entry(&mut fanout, 5, vec![asked(THEIRS)]);
+    assert!(done.try_recv().is_err());
+    entry(&mut fanout, 6, vec![asked(OURS)]);
+    assert_eq!(done.try_recv(), Ok(()));
 }

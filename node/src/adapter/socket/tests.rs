@@ -1,0 +1,332 @@
+//! Answers, modes, and where replay meets live delivery.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::adapter::testing::{identity, session, text, texts};
+
+const fn at(index: u64) -> Position {
+    Position::new(index, 0)
+}
+
+fn catching_up(start: u64, resumed: u64) -> (LocalSocket, SessionHandle) {
+    let session = session(1000);
+    let socket = LocalSocket::catching_up(identity(1), session.clone(), at(start), at(resumed));
+    (socket, session)
+}
+
+fn live_from(position: Position, frames_max: usize) -> (LocalSocket, SessionHandle) {
+    let session = session(frames_max);
+    let socket = LocalSocket::live(identity(1), session.clone(), position);
+    (socket, session)
+}
+
+fn never() -> Arc<Frames> {
+    unreachable!("nothing is encoded for a socket that does not get it")
+}
+
+#[test]
+fn a_live_socket_gets_only_what_is_later_than_what_it_has() {
+    let (socket, session) = live_from(at(5), 10);
+    assert!(!socket.deliver(at(4), true, never) && !socket.deliver(at(5), true, never));
+    assert!(socket.deliver(at(6), true, || text("6")));
+    assert!(!socket.deliver(at(6), true, never), "once");
+    assert_eq!(
+        (texts(&session), socket.delivered()),
+        (vec!["6".into()], at(6))
+    );
+}
+
+#[test]
+fn a_resumed_socket_is_never_live_before_its_resume() {
+    let (socket, session) = catching_up(3, 7);
+    for cursor in [3, 4, 6] {
+        assert!(!socket.try_go_live(at(cursor)), "{cursor}");
+    }
+    assert!(socket.try_go_live(at(7)) && socket.try_go_live(at(7)));
+    assert!(socket.deliver(at(8), true, || text("8")));
+    assert_eq!(texts(&session), ["8"]);
+}
+
+#[test]
+fn an_event_seen_while_catching_up_is_left_to_the_replay() {
+    let (socket, session) = catching_up(3, 7);
+    assert!(!socket.deliver(at(9), true, never));
+    assert!(!socket.try_go_live(at(8)), "9 is owed and not replayed");
+    assert!(socket.try_go_live(at(9)));
+    assert!(
+        !socket.deliver(at(9), true, never),
+        "the replay delivered it"
+    );
+    assert_eq!(texts(&session), [""; 0]);
+}
+
+#[test]
+fn a_catching_up_socket_gets_no_volatile_events() {
+    let (socket, _session) = catching_up(3, 7);
+    assert!(!socket.deliver_volatile(|_| never()));
+}
+
+#[test]
+fn a_volatile_event_carries_what_is_delivered_and_needs_an_idle_transport() {
+    let (socket, session) = live_from(at(5), 10);
+    assert!(socket.deliver_volatile(|position| text(position.to_string())));
+    assert!(
+        !socket.deliver_volatile(|_| never()),
+        "something waits already"
+    );
+    assert_eq!(texts(&session), ["5.0"]);
+    assert_eq!(socket.delivered(), at(5));
+}
+
+#[test]
+fn held_answers_stand_before_the_first_event_after_them() {
+    let (socket, session) = catching_up(3, 7);
+    socket.answer_at(at(8), text("8"));
+    socket.answer_at(at(10), text("10"));
+    assert_eq!(socket.take_held(at(7)).len(), 0);
+    assert_eq!(socket.take_held(at(8)).len(), 1);
+    assert!(socket.try_go_live(at(9)));
+    assert_eq!(
+        texts(&session),
+        ["10"],
+        "nothing owed lies between 9 and 10"
+    );
+}
+
+#[test]
+fn a_closed_socket_takes_nothing_and_forgets_what_waits() {
+    let (socket, session) = catching_up(3, 7);
+    socket.answer_at(at(8), text("held"));
+    socket.operation_issued();
+    socket.answer_after_issued(text("waiting"));
+    socket.stop();
+    socket.operation_settled();
+    socket.answer_at(at(9), text("late"));
+    socket.answer_now(&text("now"));
+    socket.answer_after_issued(text("after"));
+    assert!(!socket.deliver(at(9), true, never) && !socket.deliver_volatile(|_| never()));
+    assert!(socket.try_go_live(at(9)), "its catch-up ends");
+    assert!(socket.is_stopped(), "and does not bring it back to life");
+    assert_eq!(socket.take_held(at(100)).len(), 0);
+    assert_eq!(texts(&session), [""; 0]);
+}
+
+#[test]
+fn an_answer_leaves_after_the_operations_issued_before_it() {
+    let (socket, session) = live_from(at(0), 10);
+    socket.answer_after_issued(text("at once"));
+    socket.operation_issued();
+    socket.operation_issued();
+    socket.answer_after_issued(text("after two"));
+    socket.operation_issued();
+    socket.answer_after_issued(text("after three"));
+    socket.operation_settled();
+    assert_eq!(texts(&session), ["at once"]);
+    socket.operation_settled();
+    assert_eq!(texts(&session), ["after two"]);
+    socket.operation_settled();
+    assert_eq!(texts(&session), ["after three"]);
+}
+
+#[test]
+fn too_many_answers_that_wait_close_the_transport() {
+    let (socket, session) = live_from(at(0), 10);
+    socket.operation_issued();
+    for _ in 0..limits::SOCKET_ANSWERS_HELD_MAX {
+        socket.answer_after_issued(text("a"));
+    }
+    assert!(!session.is_closed());
+    socket.answer_after_issued(text("a"));
+    assert!(session.is_closed());
+}
+
+#[test]
+fn too_many_held_answers_close_the_transport() {
+    let (socket, session) = catching_up(3, 7);
+    for _ in 0..limits::SOCKET_ANSWERS_HELD_MAX {
+        socket.answer_at(at(8), text("a"));
+    }
+    assert!(!session.is_closed());
+    socket.answer_at(at(8), text("a"));
+    assert!(session.is_closed());
+}
+
+#[test]
+fn a_full_outbox_closes_the_transport_instead_of_dropping() {
+    let (socket, session) = live_from(at(0), 2);
+    assert!(socket.deliver(at(1), true, || text("1")) && socket.deliver(at(2), true, || text("2")));
+    assert!(!session.is_closed());
+    assert!(!socket.deliver(at(3), true, || text("3")));
+    assert!(session.is_closed(), "the client resumes from what it has");
+}
+
+/// What one operation of the log means for the socket under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Means {
+    Nothing,
+    Event,
+    /// An answer of this node to this socket; only after the resume.
+    Answer,
+}
+
+/// The fan-out and one catch-up of a resumed socket, step by step, over the real `LocalSocket`.
+struct Model {
+    socket: LocalSocket,
+    session: SessionHandle,
+    /// The log, applied as a whole: apply may be far before the fan-out.
+    log: Vec<(Position, Means)>,
+    /// The next operation of the fan-out, and everything before which it has finished entries.
+    next: usize,
+    progress: Position,
+    cursor: Position,
+    page: std::collections::VecDeque<Position>,
+    page_through: Option<Position>,
+    live: bool,
+}
+
+/// Events of a page of the model's replay.
+const PAGE: usize = 2;
+
+impl Model {
+    /// The socket has everything up to the beginning of the log and resumes at operation `resumed`.
+    fn new(entries: &[Vec<Means>], resumed: usize) -> Self {
+        let mut log = Vec::new();
+        for (entry, index) in entries.iter().zip(1..) {
+            log.extend(
+                entry
+                    .iter()
+                    .zip(0..)
+                    .map(|(&means, op)| (Position::new(index, op), means)),
+            );
+        }
+        let resumed = resumed % log.len();
+        let (position, _) = log[resumed];
+        for (at, means) in &mut log {
+            if *at == position || (*at < position && *means == Means::Answer) {
+                *means = Means::Nothing;
+            }
+        }
+        let session = session(10_000);
+        let start = Position::ZERO;
+        let socket = LocalSocket::catching_up(identity(1), session.clone(), start, position);
+        Self {
+            socket,
+            session,
+            log,
+            next: resumed + 1,
+            progress: Position::new(position.index - 1, u32::MAX),
+            cursor: start,
+            page: std::collections::VecDeque::new(),
+            page_through: None,
+            live: false,
+        }
+    }
+
+    /// One operation of the log reaches the fan-out; after an entry's last one, its progress shows.
+    fn fan_out(&mut self) {
+        if let Some(&(position, means)) = self.log.get(self.next) {
+            match means {
+                Means::Nothing => {}
+                Means::Event => {
+                    self.socket
+                        .deliver(position, true, || text(format!("e{position}")));
+                }
+                Means::Answer => self
+                    .socket
+                    .answer_at(position, text(format!("a{position}"))),
+            }
+            self.next += 1;
+        }
+        let finished = match self.log.get(self.next) {
+            Some((next, _)) => next.index - 1,
+            None => u64::MAX,
+        };
+        self.progress = self.progress.max(Position::new(finished, u32::MAX));
+    }
+
+    /// One step of `CatchUp::replay`: a page, or one event of it, or its end.
+    fn catch_up(&mut self) {
+        if self.live {
+            return;
+        }
+        let Some(page_through) = self.page_through else {
+            let through = self.progress;
+            let owed = self
+                .log
+                .iter()
+                .filter(|(at, means)| *means == Means::Event && *at > self.cursor);
+            let page: Vec<Position> = owed.map(|(at, _)| *at).take(PAGE).collect();
+            let owed_through = if page.len() < PAGE {
+                through
+            } else {
+                page[PAGE - 1]
+            };
+            self.page = page.into_iter().filter(|at| *at <= through).collect();
+            self.page_through = Some(self.cursor.max(owed_through.min(through)));
+            return;
+        };
+        if let Some(position) = self.page.pop_front() {
+            self.flush(position);
+            self.session
+                .try_push(&text(format!("e{position}")))
+                .unwrap();
+            return;
+        }
+        self.cursor = page_through;
+        self.page_through = None;
+        self.flush(self.cursor);
+        self.live = self.socket.try_go_live(self.cursor);
+    }
+
+    fn flush(&self, position: Position) {
+        for frames in self.socket.take_held(position) {
+            self.session.try_push(&frames).unwrap();
+        }
+    }
+
+    fn expected(&self) -> Vec<String> {
+        let letter = |(at, means): &(Position, Means)| match means {
+            Means::Nothing => None,
+            Means::Event => Some(format!("e{at}")),
+            Means::Answer => Some(format!("a{at}")),
+        };
+        self.log.iter().filter_map(letter).collect()
+    }
+}
+
+fn entries() -> impl Strategy<Value = Vec<Vec<Means>>> {
+    let means = prop_oneof![
+        Just(Means::Nothing),
+        Just(Means::Event),
+        Just(Means::Answer)
+    ];
+    prop::collection::vec(prop::collection::vec(means, 1..4), 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn replay_and_live_delivery_meet_without_gap_or_double(
+        entries in entries(),
+        resumed in 0_usize..100,
+        fan_out in prop::collection::vec(any::<bool>(), 0..80),
+    ) {
+        let mut model = Model::new(&entries, resumed);
+        for fan_out in fan_out {
+            if fan_out { model.fan_out() } else { model.catch_up() }
+        }
+        while model.next < model.log.len() {
+            model.fan_out();
+        }
+        model.fan_out();
+        let mut steps = 0;
+        while !model.live {
+            model.catch_up();
+            steps += 1;
+            prop_assert!(steps < 1000, "the catch-up never ends");
+        }
+        prop_assert_eq!(texts(&model.session), model.expected());
+    }
+}
