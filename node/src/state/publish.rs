@@ -12,6 +12,12 @@ use super::namespace::{EventMeta, Namespace};
 use super::operations::distinct;
 use crate::ids::Position;
 
+/// Rooms and excepts that one publish may name. Every replica keeps a track for each room of each
+/// event, so names cost more than the bytes of the event. Part of the format.
+const TARGETS_MAX: usize = 1_000;
+/// Longest idempotency key in bytes: every replica keeps many. Part of the format.
+const KEY_BYTES_MAX: usize = 256;
+
 impl GroupState {
     pub(super) fn publish(
         &mut self,
@@ -27,6 +33,13 @@ impl GroupState {
         }
         self.check_names(&publish.rooms)?;
         self.check_names(&publish.except)?;
+        let long_key = publish
+            .key
+            .as_ref()
+            .is_some_and(|key| key.len() > KEY_BYTES_MAX);
+        if long_key || publish.rooms.len() + publish.except.len() > TARGETS_MAX {
+            return Err(Refusal::Limit);
+        }
 
         let settings = self.settings;
         let at_us = self.log_time_us;
