@@ -85,6 +85,9 @@ pub const PROPOSER_QUEUE_MAX: usize = 8192;
 pub const BATCH_OPS_MAX: usize = 512;
 /// Bytes of one batch's operations; a single larger operation makes a batch of its own.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one operation; above, `too_large`. Room for the largest event that can be configured,
+/// with its names: a batch that no log takes would be sent again for ever.
+pub const OPERATION_BYTES_MAX: usize = 6 * 1024 * 1024;
 /// Batches of one group that this node has in flight; while they are, the next one collects.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
 /// Proposals waiting in a stream to a leader; above, one is not sent now but again later. More than
