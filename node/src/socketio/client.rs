@@ -184,7 +184,7 @@ impl Client {
         if self
             .slots
             .get(namespace)
-            .is_some_and(|slot| !slot.has_failed())
+            .is_some_and(|slot| !slot.is_over())
             || full
         {
             return Err(CloseReason::ParseError);
@@ -199,7 +199,11 @@ impl Client {
         };
         let namespace: Arc<str> = namespace.into();
         let slot = Slot::connecting(Arc::clone(&handler));
-        self.slots.insert(Arc::clone(&namespace), Arc::clone(&slot));
+        let old = self.slots.insert(Arc::clone(&namespace), Arc::clone(&slot));
+        if let Some(old) = old.filter(|old| old.socket().is_some()) {
+            let reason = "server namespace disconnect";
+            part(&old, Parting::End { reason }, reason);
+        }
         let connecting = Connecting {
             adapter: Arc::clone(&self.clients.adapter),
             session: self.session.clone(),

@@ -67,8 +67,12 @@ impl Slot {
         self.room.notify_one();
     }
 
-    pub(crate) fn has_failed(&self) -> bool {
-        self.inner.lock().failed
+    /// Whether the client may connect to the namespace anew: it was refused, or the server has
+    /// disconnected the socket.
+    pub(crate) fn is_over(&self) -> bool {
+        let inner = self.inner.lock();
+        let stopped = |socket: &Socket| socket.local.is_stopped();
+        inner.failed || inner.socket.as_ref().is_some_and(stopped)
     }
 
     /// The socket, once it is in place.
