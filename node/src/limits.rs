@@ -130,13 +130,19 @@ pub const IDENTITY_BYTES_MAX: usize = 256;
 pub const MEMBER_DATA_BYTES_MAX: usize = 4096;
 /// Members of one page.
 pub const MEMBERS_PAGE_MAX: usize = 1000;
+/// Bytes of one answer that is a page, beyond its first item. A page that did not fit the outbox beside
+/// what waits there would close the transport of a client that keeps up.
+pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// Events of one page of history.
 pub const HISTORY_PAGE_MAX: usize = 500;
 /// Events read from the log at once for a page of history.
 pub const HISTORY_READ_EVENTS: usize = 32;
-/// Bytes of events of one page of history, beyond its first event.
-pub const HISTORY_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a `publish` beside its event: its name, target, key.
 pub const PACKET_OVERHEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long a draining node waits for its last operations to reach the log.
 pub const SETTLE_DEADLINE: Duration = Duration::from_secs(2);
+
+const _: () = assert!(
+    2 * PAGE_BYTES_MAX <= OUTBOX_BYTES_MAX,
+    "a page must fit an outbox that is half full"
+);

@@ -31,15 +31,7 @@ impl GroupState {
         if bytes > self.settings.event_bytes_max {
             return Err(Refusal::TooLarge);
         }
-        self.check_names(&publish.rooms)?;
-        self.check_names(&publish.except)?;
-        let long_key = publish
-            .key
-            .as_ref()
-            .is_some_and(|key| key.len() > KEY_BYTES_MAX);
-        if long_key || publish.rooms.len() + publish.except.len() > TARGETS_MAX {
-            return Err(Refusal::Limit);
-        }
+        self.check_targets(&publish)?;
 
         let settings = self.settings;
         let at_us = self.log_time_us;
@@ -99,6 +91,17 @@ impl GroupState {
             request,
         })));
         Ok(OpResult::Done)
+    }
+
+    fn check_targets(&self, publish: &command::Publish) -> Result<(), Refusal> {
+        self.check_names(&publish.rooms)?;
+        self.check_names(&publish.except)?;
+        let key_bytes = publish.key.as_ref().map_or(0, String::len);
+        let names = publish.rooms.len() + publish.except.len();
+        if key_bytes > KEY_BYTES_MAX || names > TARGETS_MAX {
+            return Err(Refusal::Limit);
+        }
+        Ok(())
     }
 
     /// Who publishes: an owned socket of this namespace, or the server itself.
