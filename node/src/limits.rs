@@ -109,6 +109,8 @@ pub const REPLAY_READ_ENTRIES: usize = 8;
 /// Answers held for a socket that is catching up or has operations under way; above, its transport is
 /// closed and it resumes.
 pub const SOCKET_ANSWERS_HELD_MAX: usize = 4096;
+/// Events that one client has not answered yet; above, the oldest counts as unanswered.
+pub const SOCKET_REQUESTS_MAX: usize = 1024;
 /// Entries after which a group's state is written as a snapshot; bounds the replay of a restart.
 pub const SNAPSHOT_EVERY_ENTRIES: u64 = 100_000;
 /// Entries that a purge must gain to be worth it.

@@ -141,7 +141,10 @@ impl Client {
                 ..
             } => {
                 let slot = self.slot(namespace.as_str())?;
-                if let Some(socket) = slot.socket() {
+                // A client picks the id: only what it was asked for counts, and once.
+                if let Some(socket) = slot.socket()
+                    && socket.local.take_asked(id)
+                {
                     let answer = Answer { data, attachments };
                     self.clients.adapter.answer(id, socket.local.id, answer);
                 }
