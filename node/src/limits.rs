@@ -85,6 +85,9 @@ pub const PROPOSER_QUEUE_MAX: usize = 8192;
 pub const BATCH_OPS_MAX: usize = 512;
 /// Bytes of one batch's operations; a single larger operation makes a batch of its own.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one operation; above, `too_large`. Room for the largest event that can be configured,
+/// with its names: a batch that no log takes would be sent again for ever.
+pub const OPERATION_BYTES_MAX: usize = 6 * 1024 * 1024;
 /// Batches of one group that this node has in flight; while they are, the next one collects.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
 /// Proposals waiting in a stream to a leader; above, one is not sent now but again later. More than
@@ -109,6 +112,8 @@ pub const NODE_ID_MAX: u64 = (1 << 13) - 1;
 /// Answers held for a socket that is catching up or has operations under way; above, its transport is
 /// closed and it resumes.
 pub const SOCKET_ANSWERS_HELD_MAX: usize = 4096;
+/// Events that one client has not answered yet; above, the oldest counts as unanswered.
+pub const SOCKET_REQUESTS_MAX: usize = 1024;
 /// Entries after which a group's state is written as a snapshot; bounds the replay of a restart.
 pub const SNAPSHOT_EVERY_ENTRIES: u64 = 100_000;
 /// Bytes of commands after which the same happens; bounds the log that no retained event needs.
@@ -130,13 +135,19 @@ pub const IDENTITY_BYTES_MAX: usize = 256;
 pub const MEMBER_DATA_BYTES_MAX: usize = 4096;
 /// Members of one page.
 pub const MEMBERS_PAGE_MAX: usize = 1000;
+/// Bytes of one answer that is a page, beyond its first item. A page that did not fit the outbox beside
+/// what waits there would close the transport of a client that keeps up.
+pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// Events of one page of history.
 pub const HISTORY_PAGE_MAX: usize = 500;
 /// Events read from the log at once for a page of history.
 pub const HISTORY_READ_EVENTS: usize = 32;
-/// Bytes of events of one page of history, beyond its first event.
-pub const HISTORY_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a `publish` beside its event: its name, target, key.
 pub const PACKET_OVERHEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long a draining node waits for its last operations to reach the log.
 pub const SETTLE_DEADLINE: Duration = Duration::from_secs(2);
+
+const _: () = assert!(
+    2 * PAGE_BYTES_MAX <= OUTBOX_BYTES_MAX,
+    "a page must fit an outbox that is half full"
+);

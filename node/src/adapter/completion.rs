@@ -34,6 +34,8 @@ pub enum Failure {
     UnknownOutcome,
     /// Surely not written: a queue of this node is full.
     Overloaded,
+    /// Surely not written: larger than an entry of the log may be.
+    TooLarge,
 }
 
 /// Executed when the fate of an operation is known.

@@ -199,11 +199,11 @@ impl<S: Sockets> Fanout<S> {
                 .expect(request.number, request.expected as usize);
         }
         let mut encoded = Encoded::new(event, epoch);
-        let (position, replayed) = (event.position, event.request.is_none());
+        let (position, request) = (event.position, event.request.map(|request| request.number));
         let mut delivered = 0_u64;
         self.index.each_target(event, |socket| {
             let frames = || encoded.frames(socket.recoverable);
-            delivered += u64::from(socket.deliver(position, replayed, frames));
+            delivered += u64::from(socket.deliver(position, request, frames));
         });
         self.deliveries.increment(delivered);
     }

@@ -23,8 +23,14 @@ use super::requests::Requests;
 use super::socket::LocalSocket;
 use crate::ids::{Entropy, GroupId, NodeId, Position};
 use crate::limits;
-use crate::raft::Consensus;
+use crate::raft::{Consensus, ENTRY_BYTES_MAX};
 use crate::state::{Event, GroupState};
+
+const _: () = assert!(
+    limits::OPERATION_BYTES_MAX + 64 * 1024 <= ENTRY_BYTES_MAX
+        && limits::BATCH_BYTES_MAX <= limits::OPERATION_BYTES_MAX,
+    "every batch must fit an entry"
+);
 
 /// One group on this node.
 #[derive(Debug)]
@@ -142,7 +148,12 @@ impl Group {
             return;
         }
         let op = Op { kind: Some(kind) };
-        let bytes = u32::try_from(op.encoded_len()).unwrap_or(u32::MAX);
+        let bytes = op.encoded_len();
+        if bytes > limits::OPERATION_BYTES_MAX {
+            completion.fail(Failure::TooLarge);
+            return;
+        }
+        let bytes = u32::try_from(bytes).expect("below the limit");
         let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(bytes) else {
             completion.fail(Failure::Overloaded);
             return;

@@ -44,11 +44,22 @@ struct Delivery {
     owed_through: Position,
     /// While catching up: answers, and events that expect one, whose position is not reached yet.
     held: VecDeque<(Position, Arc<Frames>)>,
+    /// Requests that the client has not answered, oldest first.
+    asked: VecDeque<u64>,
     /// Operations issued for this socket, and how many of them have a fate.
     issued: u64,
     settled: u64,
     /// Answers that leave when so many operations are settled.
     waiting: VecDeque<(u64, Arc<Frames>)>,
+}
+
+impl Delivery {
+    fn ask(&mut self, request: u64) {
+        if self.asked.len() == limits::SOCKET_REQUESTS_MAX {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(request);
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +115,7 @@ impl LocalSocket {
                 delivered,
                 owed_through: Position::ZERO,
                 held: VecDeque::new(),
+                asked: VecDeque::new(),
                 issued: 0,
                 settled: 0,
                 waiting: VecDeque::new(),
@@ -112,20 +124,23 @@ impl LocalSocket {
     }
 
     /// Delivers an event of the log, from the fan-out. While the socket is catching up, a replay brings
-    /// it if it is `replayed`; else it is held until its place is reached.
+    /// it; one with a `request` for an answer is not replayed but held until its place is reached.
     pub(crate) fn deliver(
         &self,
         position: Position,
-        replayed: bool,
+        request: Option<u64>,
         frames: impl FnOnce() -> Arc<Frames>,
     ) -> bool {
         let mut delivery = self.delivery.lock();
+        if let Some(request) = request {
+            delivery.ask(request);
+        }
         match delivery.mode {
             Mode::Live if position > delivery.delivered => {
                 delivery.delivered = position;
                 self.push(&frames())
             }
-            Mode::CatchingUp if replayed => {
+            Mode::CatchingUp if request.is_none() => {
                 delivery.owed_through = position;
                 false
             }
@@ -145,6 +160,13 @@ impl LocalSocket {
             return false;
         }
         self.push(&frames(delivery.delivered))
+    }
+
+    /// Whether the client was asked for this answer and has not given one yet.
+    pub(crate) fn take_asked(&self, request: u64) -> bool {
+        let asked = &mut self.delivery.lock().asked;
+        let found = asked.iter().position(|open| *open == request);
+        found.is_some_and(|at| asked.remove(at).is_some())
     }
 
     /// Puts an answer into the stream at its position: after the events before it, before those after.

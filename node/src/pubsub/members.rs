@@ -8,6 +8,10 @@ use super::request::{argument, room_name};
 use crate::ids::SocketId;
 use crate::limits;
 use crate::socketio::{Event, Socket};
+use crate::state::Member;
+
+/// About what a member takes in an answer beside its identity and data.
+const MEMBER_BYTES: usize = 128;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -34,31 +38,41 @@ pub(crate) fn answer(socket: &Socket, event: &Event) -> Result<String, Refusal> 
         return Err(Refusal::invalid(message));
     }
     let (page, offset) = socket.members(&room, after, limit, options.away);
-    let members: Vec<Value> = page
-        .members
-        .into_iter()
-        .map(|member| {
-            let mut object = Map::new();
-            object.insert("id".into(), member.id.to_string().into());
-            let state = if member.connected {
-                "connected"
-            } else {
-                "away"
-            };
-            object.insert("state".into(), state.into());
-            object.insert("since".into(), member.since_ms.into());
-            object.insert("identity".into(), json!(member.identity.as_deref()));
-            let data = serde_json::from_slice(&member.data).unwrap_or(Value::Null);
-            object.insert("data".into(), data);
-            Value::Object(object)
-        })
-        .collect();
+    let mut next = page.next;
+    let mut members = Vec::with_capacity(page.members.len());
+    let (mut bytes, mut last) = (0, None);
+    for member in page.members {
+        let identity = member.identity.as_deref().map_or(0, str::len);
+        bytes += MEMBER_BYTES + identity + member.data.len();
+        if bytes > limits::PAGE_BYTES_MAX && last.is_some() {
+            next = last;
+            break;
+        }
+        last = Some(member.id);
+        members.push(member_json(&member));
+    }
     let answer = json!([{
         "ok": true,
         "offset": offset.to_string(),
         "count": page.count,
         "members": members,
-        "next": page.next.map(|id| id.to_string()),
+        "next": next.map(|id| id.to_string()),
     }]);
     Ok(answer.to_string())
+}
+
+fn member_json(member: &Member) -> Value {
+    let mut object = Map::new();
+    object.insert("id".into(), member.id.to_string().into());
+    let state = if member.connected {
+        "connected"
+    } else {
+        "away"
+    };
+    object.insert("state".into(), state.into());
+    object.insert("since".into(), member.since_ms.into());
+    object.insert("identity".into(), json!(member.identity.as_deref()));
+    let data = serde_json::from_slice(&member.data).unwrap_or(Value::Null);
+    object.insert("data".into(), data);
+    Value::Object(object)
 }

@@ -151,7 +151,10 @@ impl Client {
                 ..
             } => {
                 let slot = self.slot(namespace.as_str())?;
-                if let Some(socket) = slot.socket() {
+                // A client picks the id: only what it was asked for counts, and once.
+                if let Some(socket) = slot.socket()
+                    && socket.local.take_asked(id)
+                {
                     let answer = Answer { data, attachments };
                     self.clients.adapter.answer(id, socket.local.id, answer);
                 }
@@ -209,7 +212,11 @@ impl Client {
         };
         let namespace: Arc<str> = namespace.into();
         let slot = Slot::connecting(Arc::clone(&handler));
-        self.slots.insert(Arc::clone(&namespace), Arc::clone(&slot));
+        let old = self.slots.insert(Arc::clone(&namespace), Arc::clone(&slot));
+        if let Some(old) = old.filter(|old| old.socket().is_some()) {
+            let reason = "server namespace disconnect";
+            part(&old, Parting::End { reason }, reason);
+        }
         let connecting = Connecting {
             adapter: Arc::clone(&self.clients.adapter),
             session: self.session.clone(),

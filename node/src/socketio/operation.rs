@@ -157,6 +157,7 @@ fn fate(outcome: Outcome) -> Fate {
             Failure::Unavailable => OperationError::Unavailable,
             Failure::UnknownOutcome => OperationError::UnknownOutcome,
             Failure::Overloaded => OperationError::Overloaded,
+            Failure::TooLarge => OperationError::TooLarge,
         }),
     }
 }

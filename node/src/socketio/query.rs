@@ -63,7 +63,7 @@ impl Socket {
     }
 
     /// A page of a room's history: at most `limit` events, and at most
-    /// [`limits::HISTORY_PAGE_BYTES_MAX`] of them beyond the first.
+    /// [`limits::PAGE_BYTES_MAX`] of them beyond the first.
     ///
     /// # Errors
     /// `Unavailable` when neither this node nor a peer can read the events.
@@ -98,7 +98,7 @@ impl Socket {
             for event in read {
                 bytes +=
                     event.event.len() + event.attachments.iter().map(|a| a.len()).sum::<usize>();
-                if bytes > limits::HISTORY_PAGE_BYTES_MAX && !events.is_empty() {
+                if bytes > limits::PAGE_BYTES_MAX && !events.is_empty() {
                     cut = events
                         .last()
                         .map(|(_, event): &(String, Event)| event.position);

@@ -12,6 +12,12 @@ use super::namespace::{EventMeta, Namespace};
 use super::operations::distinct;
 use crate::ids::Position;
 
+/// Rooms and excepts that one publish may name. Every replica keeps a track for each room of each
+/// event, so names cost more than the bytes of the event. Part of the format.
+const TARGETS_MAX: usize = 1_000;
+/// Longest idempotency key in bytes: every replica keeps many. Part of the format.
+const KEY_BYTES_MAX: usize = 256;
+
 impl GroupState {
     pub(super) fn publish(
         &mut self,
@@ -25,8 +31,7 @@ impl GroupState {
         if bytes > self.settings.event_bytes_max {
             return Err(Refusal::TooLarge);
         }
-        self.check_names(&publish.rooms)?;
-        self.check_names(&publish.except)?;
+        self.check_targets(&publish)?;
 
         let settings = self.settings;
         let at_us = self.log_time_us;
@@ -86,6 +91,17 @@ impl GroupState {
             request,
         })));
         Ok(OpResult::Done)
+    }
+
+    fn check_targets(&self, publish: &command::Publish) -> Result<(), Refusal> {
+        self.check_names(&publish.rooms)?;
+        self.check_names(&publish.except)?;
+        let key_bytes = publish.key.as_ref().map_or(0, String::len);
+        let names = publish.rooms.len() + publish.except.len();
+        if key_bytes > KEY_BYTES_MAX || names > TARGETS_MAX {
+            return Err(Refusal::Limit);
+        }
+        Ok(())
     }
 
     /// Who publishes: an owned socket of this namespace, or the server itself.

@@ -244,4 +244,6 @@ async fn an_event_that_expects_answers_waits_for_its_place_in_a_replay() {
         "the log brings the one that is replayed"
     );
     assert_eq!(resumed.take_held(at).len(), 1);
+    assert!(!resumed.take_asked(2), "nobody asked for this answer");
+    assert!(resumed.take_asked(1) && !resumed.take_asked(1), "once");
 }
