@@ -208,7 +208,8 @@ impl Task {
     fn connected(&mut self, answer: &Packet) {
         let pid = answer.text("/pid").map(ToOwned::to_owned);
         let recovered = pid.is_some() && pid == self.pid;
-        // As the stock client does, the offset of an earlier session is kept and sent with the new pid.
+        // As the stock client does, the offset of an earlier session is kept and sent with the new
+        // pid.
         self.pid = pid;
         let id = answer.text("/sid").unwrap_or_default().to_owned();
         let resume = answer.data.get("resume").cloned().unwrap_or_default();

@@ -113,7 +113,10 @@ async fn listen(mut inbox: Inbox, monitor: Arc<Monitor>) {
     while let Some(notice) = inbox.recv().await {
         let signal = match notice {
             Notice::Connected(now) => {
-                let report = |resume: roomcast_client::ResumeReport| json!({ "ok": resume.ok, "from": resume.from, "reason": resume.reason });
+                let report = |resume: roomcast_client::ResumeReport| {
+                    let (ok, from, reason) = (resume.ok, resume.from, resume.reason);
+                    json!({ "ok": ok, "from": from, "reason": reason })
+                };
                 let resume = now.resume.map(report).unwrap_or_default();
                 Signal::Connected {
                     id: now.id,

@@ -88,7 +88,8 @@ async fn the_first_publish_after_a_leaders_death_is_acknowledged_soon() {
     gaps.sort_unstable();
     let (median, worst) = (gaps[KILLS / 2], gaps[KILLS - 1]);
     println!(
-        "first publish acknowledged after kill -9 of the leader, {KILLS} kills: median {} ms, worst {} ms",
+        "first publish acknowledged after kill -9 of the leader, {KILLS} kills: \
+         median {} ms, worst {} ms",
         median.as_millis(),
         worst.as_millis()
     );

@@ -1,5 +1,5 @@
-//! An application's own handler on a real one-node cluster, with our client over loopback: everything
-//! that the handler interface offers, once.
+//! An application's own handler on a real one-node cluster, with our client over loopback:
+//! everything that the handler interface offers, once.
 
 use std::sync::Arc;
 use std::time::Duration;

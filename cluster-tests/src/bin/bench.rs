@@ -1,8 +1,9 @@
-//! `make bench`: the first figures, for one node and for three, as a table in Markdown. Server CPU is
-//! user and system time of the node processes; the machine is shared, so foreign load is shown.
+//! `make bench`: the first figures, for one node and for three, as a table in Markdown. Server CPU
+//! is user and system time of the node processes; the machine is shared, so foreign load is shown.
 //!
 //! Environment: `RUNS` (3), `SECONDS` (10) per measurement, `SOCKETS` (1000) in the room,
-//! `CONNECTS` (5000) idle connections, `ROOMCAST_BIN`. Data goes to `TMPDIR`: let it be a real disk.
+//! `CONNECTS` (5000) idle connections, `ROOMCAST_BIN`. Data goes to `TMPDIR`: let it be a real
+//! disk.
 
 use std::collections::BTreeMap;
 use std::io;

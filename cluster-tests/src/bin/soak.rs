@@ -1,5 +1,5 @@
-//! `make soak MINUTES=n`: a cluster of three under random trouble with clients of every make, judged
-//! by the oracle. Prints its seed first, its totals and `N passed, N failed` last.
+//! `make soak MINUTES=n`: a cluster of three under random trouble with clients of every make,
+//! judged by the oracle. Prints its seed first, its totals and `N passed, N failed` last.
 //!
 //! Environment: `MINUTES` (5), `SEED` (random).
 

@@ -90,13 +90,18 @@ impl Speaker {
             tokio::select! {
                 biased;
                 () = sleep_until(end) => break,
-                read = self.socket.read(|payload| note(&mut self.acked, &mut self.refused, payload)) => read?,
-                _ = ticks.tick(), if matches!(pace, Pace::PerSecond(_)) => self.publish(tally).await?,
+                read = self.socket.read(|text| note(&mut self.acked, &mut self.refused, text)) => {
+                    read?;
+                }
+                _ = ticks.tick(), if matches!(pace, Pace::PerSecond(_)) => {
+                    self.publish(tally).await?;
+                }
                 place = tally.places.acquire(), if matches!(pace, Pace::Places) => {
                     place.map_err(io::Error::other)?.forget();
                     self.publish(tally).await?;
                 }
-                () = std::future::ready(()), if matches!(pace, Pace::Outstanding(most) if free < most) => {
+                () = std::future::ready(()),
+                    if matches!(pace, Pace::Outstanding(most) if free < most) => {
                     self.publish(tally).await?;
                 }
             }
@@ -127,8 +132,12 @@ impl Speaker {
         while self.acked + self.refused < self.seq {
             tokio::select! {
                 biased;
-                () = sleep_until(end) => return Err(io::Error::other("publishes are not acknowledged")),
-                read = self.socket.read(|payload| note(&mut self.acked, &mut self.refused, payload)) => read?,
+                () = sleep_until(end) => {
+                    return Err(io::Error::other("publishes are not acknowledged"));
+                }
+                read = self.socket.read(|text| note(&mut self.acked, &mut self.refused, text)) => {
+                    read?;
+                }
             }
         }
         Ok(())

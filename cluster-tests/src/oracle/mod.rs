@@ -60,7 +60,8 @@ pub enum Outcome {
 #[derive(Debug)]
 struct Sent {
     target: Target,
-    /// The publisher's greatest acknowledged offset when it first sent this: it must stand after it.
+    /// The publisher's greatest acknowledged offset when it first sent this: it must stand after
+    /// it.
     after: Option<Offset>,
     outcome: Outcome,
 }

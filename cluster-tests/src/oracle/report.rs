@@ -95,7 +95,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} published, {} acknowledged, {} refused, {} unknown; {} deliveries to {} subscribers",
+            "{} published, {} acknowledged, {} refused, {} unknown; \
+             {} deliveries to {} subscribers",
             self.published,
             self.acknowledged,
             self.refused,

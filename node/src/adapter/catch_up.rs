@@ -1,5 +1,6 @@
-//! Brings a resumed socket from its offset to the fan-out's position: page by page, at the pace of its
-//! transport, each event judged by rooms and excepts at the event's own position. Bounded memory: one page.
+//! Brings a resumed socket from its offset to the fan-out's position: page by page, at the pace of
+//! its transport, each event judged by rooms and excepts at the event's own position. Bounded
+//! memory: one page.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,8 @@ enum Ended {
 }
 
 impl CatchUp {
-    /// Runs to the end; closes the transport when the replay cannot be completed, never plays short.
+    /// Runs to the end; closes the transport when the replay cannot be completed, never plays
+    /// short.
     pub(crate) async fn run(self, start: Position) {
         let catching_up = crate::metrics::catching_up();
         catching_up.increment(1.0);

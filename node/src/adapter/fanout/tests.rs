@@ -283,9 +283,17 @@ fn no_socket_of_an_older_life_outlives_its_detachment() {
         node: 1,
         incarnation: THEIRS,
     };
-    entry(&mut fanout, 5, vec![detached, registered, published(5, 1, "r")]);
+    entry(
+        &mut fanout,
+        5,
+        vec![detached, registered, published(5, 1, "r")],
+    );
     assert!(session.is_closed() && socket.is_stopped());
-    assert_eq!(texts(&session), [""; 0], "its session was detached in this entry");
+    assert_eq!(
+        texts(&session),
+        [""; 0],
+        "its session was detached in this entry"
+    );
 }
 
 #[test]
