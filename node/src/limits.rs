@@ -100,6 +100,9 @@ pub const REPLAY_PAGE_EVENTS: usize = 256;
 /// Largest node id: 13 bits. The number of a broadcast with acknowledgements is an ack id on the
 /// wire, names the node that asked, and has to stay below 2^53, where JavaScript's integers end.
 pub const NODE_ID_MAX: u64 = (1 << 13) - 1;
+/// Broadcasts with acknowledgements that one socket may leave open; above, its oldest one can no
+/// longer be answered and counts as unanswered.
+pub const SOCKET_QUESTIONS_MAX: usize = 256;
 /// Answers held for a socket that is catching up or has operations under way; above, its transport
 /// is closed and it resumes.
 pub const SOCKET_ANSWERS_HELD_MAX: usize = 4096;

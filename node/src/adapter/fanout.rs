@@ -196,6 +196,9 @@ impl<S: Sockets> Fanout<S> {
         let position = event.position;
         let mut delivered = 0_u64;
         self.index.each_target(event, |socket| {
+            if let Some(request) = event.request {
+                socket.asked(request.number);
+            }
             let frames = || encoded.frames(socket.recoverable);
             delivered += u64::from(socket.deliver(position, frames));
         });

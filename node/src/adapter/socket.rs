@@ -50,6 +50,8 @@ struct Delivery {
     settled: u64,
     /// Answers that leave when so many operations are settled.
     waiting: VecDeque<(u64, Arc<Frames>)>,
+    /// Broadcasts with acknowledgements that this socket got and has not answered.
+    questions: VecDeque<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +111,7 @@ impl LocalSocket {
                 issued: 0,
                 settled: 0,
                 waiting: VecDeque::new(),
+                questions: VecDeque::new(),
             }),
         }
     }
@@ -127,6 +130,24 @@ impl LocalSocket {
             }
             Mode::Live | Mode::Closed => false,
         }
+    }
+
+    /// A broadcast that wants an answer is about to be delivered.
+    pub(crate) fn asked(&self, number: u64) {
+        let mut delivery = self.delivery.lock();
+        if delivery.mode == Mode::Live {
+            if delivery.questions.len() >= limits::SOCKET_QUESTIONS_MAX {
+                delivery.questions.pop_front();
+            }
+            delivery.questions.push_back(number);
+        }
+    }
+
+    /// The client answers; true if it was asked, and has not answered before.
+    pub(crate) fn answers(&self, number: u64) -> bool {
+        let questions = &mut self.delivery.lock().questions;
+        let asked = questions.iter().position(|asked| *asked == number);
+        asked.is_some_and(|at| questions.remove(at).is_some())
     }
 
     /// Delivers a volatile event, stamped with what this socket surely has, or drops it: the

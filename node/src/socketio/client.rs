@@ -151,7 +151,10 @@ impl Client {
                 ..
             } => {
                 let slot = self.slot(namespace.as_str())?;
-                if let Some(socket) = slot.socket() {
+                // Numbers can be guessed: only who was asked answers, and once.
+                if let Some(socket) = slot.socket()
+                    && socket.local.answers(id)
+                {
                     let answer = Answer { data, attachments };
                     self.clients.adapter.answer(id, socket.local.id, answer);
                 }

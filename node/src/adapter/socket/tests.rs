@@ -158,6 +158,20 @@ fn a_full_outbox_closes_the_transport_instead_of_dropping() {
     assert!(session.is_closed(), "the client resumes from what it has");
 }
 
+#[test]
+fn a_question_is_answered_once_by_who_was_asked() {
+    let (socket, _session) = live_from(at(0), 10);
+    assert!(!socket.answers(1), "not asked");
+    for number in 0..=limits::SOCKET_QUESTIONS_MAX as u64 {
+        socket.asked(number);
+    }
+    assert!(!socket.answers(0), "the oldest of too many");
+    assert!(socket.answers(1) && !socket.answers(1));
+    let (socket, _session) = catching_up(3, 7);
+    socket.asked(1);
+    assert!(!socket.answers(1), "such events are not replayed");
+}
+
 /// What one operation of the log means for the socket under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Means {
