@@ -292,5 +292,4 @@ async fn drain(from: &mut OwnedReadHalf, mut mode: watch::Receiver<Mode>) {
 }
 
 #[cfg(test)]
-#[path = "link_tests.rs"]
 mod tests;

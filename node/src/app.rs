@@ -60,7 +60,8 @@ pub async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let tasks = Tasks::new();
     let node = Arc::new(Node::new(&config, metrics));
 
-    // Probes and metrics are answered from the first moment on; clients get 503 until there is a lease.
+    // Probes and metrics are answered from the first moment on; clients get 503 until there is a
+    // lease.
     let api = api::router(
         Arc::<Admin>::clone(&node.admin),
         Arc::<Admin>::clone(&node.admin),

@@ -1,5 +1,5 @@
-//! The demo page's own event, in development mode: `whereami` says which node a socket is on, so that a
-//! person can kill that node. Everything else is the built-in handler's.
+//! The demo page's own event, in development mode: `whereami` says which node a socket is on, so
+//! that a person can kill that node. Everything else is the built-in handler's.
 
 use async_trait::async_trait;
 use serde_json::json;

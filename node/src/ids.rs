@@ -1,4 +1,5 @@
-//! Newtypes for the identifiers of the system. Random ones carry 128 bits and are made by [`Entropy`].
+//! Newtypes for the identifiers of the system. Random ones carry 128 bits and are made by
+//! [`Entropy`].
 
 use std::fmt;
 

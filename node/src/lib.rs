@@ -1,5 +1,5 @@
-//! Roomcast: a clustered realtime server for stock Socket.IO clients. Floors, lowest first; a module
-//! imports only what stands before it in this list (ARCHITECTURE.md has the table).
+//! Roomcast: a clustered realtime server for stock Socket.IO clients. Floors, lowest first; a
+//! module imports only what stands before it in this list (ARCHITECTURE.md has the table).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -69,10 +69,11 @@ const _: () = assert!(
 );
 const _: () = assert!(READ_CHUNK_BYTES >= 14, "a frame header must fit a chunk");
 
-// --- Between sockets and the log -------------------------------------------------------------------
+// --- Between sockets and the log
+// -------------------------------------------------------------------
 
-/// How long an operation waits for a leader before it is refused as `unavailable`, or its outcome is
-/// called unknown. A failover takes less.
+/// How long an operation waits for a leader before it is refused as `unavailable`, or its outcome
+/// is called unknown. A failover takes less.
 pub const OPERATION_DEADLINE: Duration = Duration::from_secs(5);
 /// Operations handed to a group's proposer and not taken yet; above, `overloaded`.
 pub const SUBMISSIONS_MAX: usize = 8192;
@@ -106,11 +107,11 @@ pub const REPLAY_PAGE_EVENTS: usize = 256;
 /// Entries of the log that one replay holds at once. Each may be a whole batch, however little of it
 /// the socket is owed, and all clients of a dead node replay at the same time.
 pub const REPLAY_READ_ENTRIES: usize = 8;
-/// Largest node id: 13 bits. The number of a broadcast with acknowledgements is an ack id on the wire,
-/// names the node that asked, and has to stay below 2^53, where JavaScript's integers end.
+/// Largest node id: 13 bits. The number of a broadcast with acknowledgements is an ack id on the
+/// wire, names the node that asked, and has to stay below 2^53, where JavaScript's integers end.
 pub const NODE_ID_MAX: u64 = (1 << 13) - 1;
-/// Answers held for a socket that is catching up or has operations under way; above, its transport is
-/// closed and it resumes.
+/// Answers held for a socket that is catching up or has operations under way; above, its transport
+/// is closed and it resumes.
 pub const SOCKET_ANSWERS_HELD_MAX: usize = 4096;
 /// Events that one client has not answered yet; above, the oldest counts as unanswered.
 pub const SOCKET_REQUESTS_MAX: usize = 1024;
@@ -121,7 +122,8 @@ pub const SNAPSHOT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
 /// Bytes of log entries kept in memory, over all groups.
 pub const LOG_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-// --- Socket.IO and its handlers --------------------------------------------------------------------
+// --- Socket.IO and its handlers
+// --------------------------------------------------------------------
 
 /// Namespaces of one connection; above, the connection is closed.
 pub const NAMESPACES_PER_SESSION_MAX: usize = 64;

@@ -58,7 +58,10 @@ fn the_open_packet_has_the_reference_members_in_its_order() {
         ping_timeout_ms: 20_000,
         max_payload: 1_000_000,
     };
-    let wire = r#"0{"sid":"lv_VI97HAXpY6yYWAAAC","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
+    let wire = concat!(
+        r#"0{"sid":"lv_VI97HAXpY6yYWAAAC","upgrades":["websocket"],"#,
+        r#""pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#,
+    );
     assert_eq!(open.encode(), wire);
     let Ok(engineio::Packet::Open(data)) = engineio::Packet::decode_text(open.encode()) else {
         panic!("an open packet decodes as one");

@@ -38,7 +38,8 @@ enum Ended {
 }
 
 impl CatchUp {
-    /// Runs to the end; closes the transport when the replay cannot be completed, never plays short.
+    /// Runs to the end; closes the transport when the replay cannot be completed, never plays
+    /// short.
     pub(crate) async fn run(self, start: Position) {
         let catching_up = crate::metrics::catching_up();
         catching_up.increment(1.0);

@@ -1,5 +1,5 @@
-//! Carries commands to the leader of a group, in order: directly when this node leads, else over one
-//! stream per leader. It promises order, not arrival: the proposer sends again.
+//! Carries commands to the leader of a group, in order: directly when this node leads, else over
+//! one stream per leader. It promises order, not arrival: the proposer sends again.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use crate::ids::{GroupId, NodeId};
 use crate::limits;
 use crate::raft::Consensus;
 
-/// The way to a group's leader: keeps the order, promises no arrival. What a proposer sends through.
+/// The way to a group's leader: keeps the order, promises no arrival. What a proposer sends
+/// through.
 pub(crate) trait Carry: Send + 'static {
     /// Sends a command on its way.
     fn send(&mut self, command: Bytes) -> impl Future<Output = ()> + Send;

@@ -1,5 +1,5 @@
-//! Delivers a group's committed log to the sockets of this node, in log order: one task per group, the
-//! only writer of its index. It never waits for a socket.
+//! Delivers a group's committed log to the sockets of this node, in log order: one task per group,
+//! the only writer of its index. It never waits for a socket.
 
 use std::sync::Arc;
 

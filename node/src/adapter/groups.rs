@@ -155,7 +155,8 @@ impl Adapter {
         Ok(())
     }
 
-    /// Hands every group that this node leads to another member, so that none waits for an election.
+    /// Hands every group that this node leads to another member, so that none waits for an
+    /// election.
     pub async fn hand_over(&self) {
         let node = self.consensus.node_id();
         let others: Vec<_> = self

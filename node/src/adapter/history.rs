@@ -1,5 +1,5 @@
-//! Events read back from the log by position: from this node's log, or from a peer's when this one has
-//! a hole there. All or nothing: never short.
+//! Events read back from the log by position: from this node's log, or from a peer's when this one
+//! has a hole there. All or nothing: never short.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

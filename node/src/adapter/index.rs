@@ -1,5 +1,5 @@
-//! Which sockets of this node are in which rooms, as of the fan-out's position. Owned by the fan-out
-//! alone, so it needs no lock. Ordered maps: delivery order does not depend on hashing.
+//! Which sockets of this node are in which rooms, as of the fan-out's position. Owned by the
+//! fan-out alone, so it needs no lock. Ordered maps: delivery order does not depend on hashing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -66,8 +66,8 @@ impl Index {
         );
     }
 
-    /// Adds a socket to rooms; its own room needs no entry. Unknown sockets are ignored: their rooms
-    /// come with their attach.
+    /// Adds a socket to rooms; its own room needs no entry. Unknown sockets are ignored: their
+    /// rooms come with their attach.
     pub(crate) fn join(&mut self, id: SocketId, rooms: &[Arc<str>]) {
         let Some(entry) = self.sockets.get_mut(&id) else {
             return;

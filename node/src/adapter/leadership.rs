@@ -1,5 +1,5 @@
-//! What the leader of a group does beside Raft: it stamps commands with log time, founds the log, keeps
-//! the leases of the group's producers in memory, and writes ticks when something is due.
+//! What the leader of a group does beside Raft: it stamps commands with log time, founds the log,
+//! keeps the leases of the group's producers in memory, and writes ticks when something is due.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -173,7 +173,8 @@ impl Leadership {
                 acted = Some(now);
                 for command in body {
                     if let Err(error) = self.propose(&command).await {
-                        tracing::debug!(group = self.group, %error, "leader's own proposal refused");
+                        let group = self.group;
+                        tracing::debug!(group, %error, "leader's own proposal refused");
                     }
                 }
             }

@@ -1,5 +1,6 @@
-//! The lease of this node in one group, as this node counts it. (DESIGN, section 4, "Leases".) It is
-//! held at the group's leader; here it only decides when to stop accepting. Safety never rests on it.
+//! The lease of this node in one group, as this node counts it. (DESIGN, section 4, "Leases".) It
+//! is held at the group's leader; here it only decides when to stop accepting. Safety never rests
+//! on it.
 
 use std::time::Duration;
 
@@ -41,7 +42,8 @@ impl Lease {
         self.renewed.lock().is_some()
     }
 
-    /// Gives the lease up if nothing renewed it for four fifths of its length; true when it was held.
+    /// Gives the lease up if nothing renewed it for four fifths of its length; true when it was
+    /// held.
     pub(crate) fn expire(&self, length: Duration) -> bool {
         let mut renewed = self.renewed.lock();
         let overdue = renewed.is_some_and(|last| last.elapsed() >= length * 4 / 5);

@@ -1,5 +1,5 @@
-//! The batches of this node that are on their way, and who waits for their operations. Shared by the
-//! proposer, which adds, and the fan-out, which completes in log order.
+//! The batches of this node that are on their way, and who waits for their operations. Shared by
+//! the proposer, which adds, and the fan-out, which completes in log order.
 
 use std::collections::BTreeMap;
 
@@ -92,9 +92,9 @@ impl Pending {
         completion
     }
 
-    /// The outcome of a batch is unknown after its deadline: its askers are told, the batch goes on.
-    /// Attaches stay: the connection stops waiting by itself, and a socket that nobody waits for any
-    /// more is put away when it turns up.
+    /// The outcome of a batch is unknown after its deadline: its askers are told, the batch goes
+    /// on. Attaches stay: the connection stops waiting by itself, and a socket that nobody waits
+    /// for any more is put away when it turns up.
     pub(crate) fn give_up(&self, sequence: u64) {
         let completions: Vec<Completion> = {
             let mut inner = self.inner.lock();

@@ -1,6 +1,7 @@
-//! Brings this node's operations into a group's log: batched, in order, exactly once. (DESIGN, section 4,
-//! "Producers".) While batches are in flight the next one collects. A batch is sent again until this
-//! node's own log shows its outcome, so neither a lost answer nor a new leader loses or doubles it.
+//! Brings this node's operations into a group's log: batched, in order, exactly once. (DESIGN,
+//! section 4, "Producers".) While batches are in flight the next one collects. A batch is sent
+//! again until this node's own log shows its outcome, so neither a lost answer nor a new leader
+//! loses or doubles it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

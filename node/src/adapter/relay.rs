@@ -1,5 +1,6 @@
 //! Node to node, outside the log: volatile events and answers. One stream and one bounded queue per
-//! peer; a full queue drops volatile events (they promise nothing) and answers (counted as unanswered).
+//! peer; a full queue drops volatile events (they promise nothing) and answers (counted as
+//! unanswered).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -54,8 +55,8 @@ impl Relay {
         }
     }
 
-    /// Sends a client's answer to the node that asked. Clients choose the number, hence the node: one
-    /// that is no member gets no link.
+    /// Sends a client's answer to the node that asked. Clients choose the number, hence the node:
+    /// one that is no member gets no link.
     pub(crate) fn answer(&self, to: NodeId, number: u64, socket: SocketId, answer: Answer) {
         let members = self.consensus.members();
         if !members.iter().any(|peer| peer.id == to) {

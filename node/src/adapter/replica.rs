@@ -1,5 +1,6 @@
-//! One group's replicated state on this node: applies what Raft commits and hands the effects to the
-//! group's fan-out. Readers clone a view under a short lock; building a snapshot never stops apply.
+//! One group's replicated state on this node: applies what Raft commits and hands the effects to
+//! the group's fan-out. Readers clone a view under a short lock; building a snapshot never stops
+//! apply.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

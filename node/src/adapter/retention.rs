@@ -1,5 +1,6 @@
 //! Keeps the log's files from growing: snapshots when enough was written, and a purge pointer that
-//! follows what the replicated floors still need. Groups take turns, so that disks are not hit at once.
+//! follows what the replicated floors still need. Groups take turns, so that disks are not hit at
+//! once.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,8 @@ use crate::engine::{CloseReason, Frames, PushError, SessionHandle};
 use crate::ids::{Incarnation, Pid, Position, SocketId};
 use crate::limits;
 
-/// One socket of this node. The fan-out pushes into it while it is live; its catch-up task while not.
+/// One socket of this node. The fan-out pushes into it while it is live; its catch-up task while
+/// not.
 #[derive(Debug)]
 pub struct LocalSocket {
     /// Its id.
@@ -86,8 +87,9 @@ impl LocalSocket {
         Self::new(identity, session, Mode::Live, position)
     }
 
-    /// A socket resumed at `resumed` that has everything up to `start`. It stays in catch-up at least
-    /// until it has what it is owed up to `resumed`: the fan-out delivers only what comes later.
+    /// A socket resumed at `resumed` that has everything up to `start`. It stays in catch-up at
+    /// least until it has what it is owed up to `resumed`: the fan-out delivers only what comes
+    /// later.
     pub(crate) fn catching_up(
         identity: Identity,
         session: SessionHandle,
@@ -152,8 +154,9 @@ impl LocalSocket {
         }
     }
 
-    /// Delivers a volatile event, stamped with what this socket surely has, or drops it: the transport
-    /// is not writable now, or the socket is catching up. (DESIGN, section 6, "Offsets on everything".)
+    /// Delivers a volatile event, stamped with what this socket surely has, or drops it: the
+    /// transport is not writable now, or the socket is catching up. (DESIGN, section 6, "Offsets on
+    /// everything".)
     pub(crate) fn deliver_volatile(&self, frames: impl FnOnce(Position) -> Arc<Frames>) -> bool {
         let delivery = self.delivery.lock();
         if delivery.mode != Mode::Live || !self.session.is_writable() {
@@ -169,7 +172,8 @@ impl LocalSocket {
         found.is_some_and(|at| asked.remove(at).is_some())
     }
 
-    /// Puts an answer into the stream at its position: after the events before it, before those after.
+    /// Puts an answer into the stream at its position: after the events before it, before those
+    /// after.
     pub(crate) fn answer_at(&self, position: Position, frames: Arc<Frames>) {
         let mut delivery = self.delivery.lock();
         match delivery.mode {
@@ -234,8 +238,8 @@ impl LocalSocket {
         taken
     }
 
-    /// Turns live if the fan-out has seen nothing for this socket that `cursor` does not cover; in one
-    /// step, so that nothing falls between replay and live delivery.
+    /// Turns live if the fan-out has seen nothing for this socket that `cursor` does not cover; in
+    /// one step, so that nothing falls between replay and live delivery.
     pub(crate) fn try_go_live(&self, cursor: Position) -> bool {
         let mut delivery = self.delivery.lock();
         delivery.delivered = delivery.delivered.max(cursor);

@@ -1,4 +1,5 @@
-//! The demo page, in development mode: ours from the binary, the official client from its npm package.
+//! The demo page, in development mode: ours from the binary, the official client from its npm
+//! package.
 
 use std::path::PathBuf;
 use std::sync::Arc;

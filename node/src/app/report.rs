@@ -1,5 +1,5 @@
-//! Brings what is counted elsewhere into the metrics, once a second: the engine's plain counters, and
-//! where the groups stand.
+//! Brings what is counted elsewhere into the metrics, once a second: the engine's plain counters,
+//! and where the groups stand.
 
 use std::sync::Arc;
 use std::time::Duration;

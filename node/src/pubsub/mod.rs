@@ -1,5 +1,5 @@
-//! The built-in handler: publish and subscribe without a backend. (DESIGN, section 7, door 4.) Written
-//! on the handler interface of `socketio` and nothing else.
+//! The built-in handler: publish and subscribe without a backend. (DESIGN, section 7, door 4.)
+//! Written on the handler interface of `socketio` and nothing else.
 
 mod answer;
 mod history;
@@ -24,7 +24,8 @@ pub struct Pubsub;
 
 #[async_trait]
 impl Handler for Pubsub {
-    /// Development mode: everybody may connect and says who they are (`auth.identity`, `auth.data`).
+    /// Development mode: everybody may connect and says who they are (`auth.identity`,
+    /// `auth.data`).
     async fn admit(&self, request: &ConnectRequest<'_>) -> Result<Admission, Rejection> {
         let identity = request
             .auth
@@ -84,7 +85,8 @@ fn with<T>(request: Result<T, Refusal>, ack: Option<Ack>, go: impl FnOnce(T, Opt
     }
 }
 
-/// Answers at the operation's position: no event of the room before a join's ack, none missed after it.
+/// Answers at the operation's position: no event of the room before a join's ack, none missed after
+/// it.
 fn in_order(operation: Operation, ack: Option<Ack>) {
     operation.answer(ack, Place::InOrder, |fate| match fate {
         Ok((offset, _)) => ok_offset(&offset, false),

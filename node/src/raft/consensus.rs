@@ -309,7 +309,8 @@ impl Consensus {
         Ok(())
     }
 
-    /// Removes a node from every group; this node must lead all of them. Its id is never used again.
+    /// Removes a node from every group; this node must lead all of them. Its id is never used
+    /// again.
     ///
     /// # Errors
     /// See [`ChangeError`].

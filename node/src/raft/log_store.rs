@@ -1,4 +1,5 @@
-//! A group's log on disk, behind openraft's traits: the seam where another log can come. It owns the
+//! A group's log on disk, behind openraft's traits: the seam where another log can come. It owns
+//! the
 //! `raft-log` instance of one group. An append is answered after fdatasync; a vote is on stable
 //! storage before `save_vote` returns; nothing is ever deleted but by `purge`.
 

@@ -68,7 +68,8 @@ pub(crate) fn raft_config(timings: &Timings) -> Result<Arc<openraft::Config>, St
         // Else the heartbeats of a leader without quorum can keep a connected quorum from electing
         // (openraft issue 2080). At least twice the longest election timeout.
         quorum_loss_probe_interval: Some(4 * election_max),
-        // The floor above decides when: it knows what a snapshot costs, and all groups share a disk.
+        // The floor above decides when: it knows what a snapshot costs, and all groups share a
+        // disk.
         snapshot_policy: SnapshotPolicy::Never,
         // Nothing is purged but by our call: the log is the event history.
         max_in_snapshot_log_to_keep: u64::MAX,

@@ -1,8 +1,8 @@
 //! Snapshot files of one group: written to a temporary name, synced, renamed, directory synced; a
 //! checksum over everything. The newest one is kept. Never decides when.
 //!
-//! Format: `RCSNAP01`, u32 length of the meta data, meta data (`SnapshotMeta`, protobuf), u64 length
-//! of the state, state, XXH3-64 of all before it. Numbers are big endian.
+//! Format: `RCSNAP01`, u32 length of the meta data, meta data (`SnapshotMeta`, protobuf), u64
+//! length of the state, state, XXH3-64 of all before it. Numbers are big endian.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -21,8 +21,8 @@ impl Ack {
         Self { socket, id }
     }
 
-    /// Answers with `args`, a JSON array. It leaves after the operations that were issued before it on
-    /// this socket have been applied. (DESIGN, section 3, "Acks in the socket's stream".)
+    /// Answers with `args`, a JSON array. It leaves after the operations that were issued before it
+    /// on this socket have been applied. (DESIGN, section 3, "Acks in the socket's stream".)
     pub fn send(self, args: &[u8]) {
         self.send_with(args, Vec::new());
     }

@@ -70,7 +70,8 @@ impl Broadcast {
     /// position has answered, or for `timeout`.
     ///
     /// # Errors
-    /// When the event did not get into the log; `UnknownOutcome` when that is not known at the time-out.
+    /// When the event did not get into the log; `UnknownOutcome` when that is not known at the
+    /// time-out.
     pub async fn emit_with_ack(
         self,
         event: Bytes,

@@ -212,11 +212,7 @@ impl Client {
         };
         let namespace: Arc<str> = namespace.into();
         let slot = Slot::connecting(Arc::clone(&handler));
-        let old = self.slots.insert(Arc::clone(&namespace), Arc::clone(&slot));
-        if let Some(old) = old.filter(|old| old.socket().is_some()) {
-            let reason = "server namespace disconnect";
-            part(&old, Parting::End { reason }, reason);
-        }
+        self.slots.insert(Arc::clone(&namespace), Arc::clone(&slot));
         let connecting = Connecting {
             adapter: Arc::clone(&self.clients.adapter),
             session: self.session.clone(),

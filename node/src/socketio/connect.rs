@@ -1,6 +1,6 @@
-//! A CONNECT packet on its way to a live socket: admission, then a resume, then a fresh connect. What
-//! passes by itself is waited for, then the transport is closed; never a CONNECT_ERROR, which a stock
-//! client does not come back from. (DESIGN, section 6.)
+//! A CONNECT packet on its way to a live socket: admission, then a resume, then a fresh connect.
+//! What passes by itself is waited for, then the transport is closed; never a CONNECT_ERROR, which
+//! a stock client does not come back from. (DESIGN, section 6.)
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,8 +179,8 @@ impl Connecting {
         }
     }
 
-    /// Submits until it is accepted, the deadline has passed or the client is gone: no leader passes by
-    /// itself. A socket that arrived is taken in any case, or its end would be nobody's.
+    /// Submits until it is accepted, the deadline has passed or the client is gone: no leader
+    /// passes by itself. A socket that arrived is taken in any case, or its end would be nobody's.
     async fn until(
         &self,
         deadline: Instant,

@@ -1,6 +1,6 @@
-//! One socket's incoming events, in order: at once while its handler keeps up, else from a queue by a
-//! task of its own. What arrives before the socket is in place waits in the same queue, so an event sent
-//! in the same breath as CONNECT is never lost.
+//! One socket's incoming events, in order: at once while its handler keeps up, else from a queue by
+//! a task of its own. What arrives before the socket is in place waits in the same queue, so an
+//! event sent in the same breath as CONNECT is never lost.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -130,8 +130,8 @@ impl Slot {
         }
     }
 
-    /// Takes the end of the socket, once; never waits, for nothing comes after it. The session's fate
-    /// is decided at once; its handler hears of it in order.
+    /// Takes the end of the socket, once; never waits, for nothing comes after it. The session's
+    /// fate is decided at once; its handler hears of it in order.
     pub(crate) fn end(self: &Arc<Self>, parting: Parting, reason: &'static str) {
         let mut inner = self.inner.lock();
         if inner.failed || inner.ended.is_some() {

@@ -10,11 +10,12 @@ use super::ack::Ack;
 use super::socket::Socket;
 use crate::engine::Handshake;
 
-/// One namespace's handlers. Those of one socket run in order; a slow one delays only its own socket.
+/// One namespace's handlers. Those of one socket run in order; a slow one delays only its own
+/// socket.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Decides about a connect, and says who it is. It runs before connects and resumes alike: a resume
-    /// must yield the session's identity.
+    /// Decides about a connect, and says who it is. It runs before connects and resumes alike: a
+    /// resume must yield the session's identity.
     ///
     /// # Errors
     /// A [`Rejection`] is sent to the client as CONNECT_ERROR, which a stock client does not retry.
@@ -26,7 +27,8 @@ pub trait Handler: Send + Sync + 'static {
     /// An event of the client; `ack` when it asked for an answer.
     async fn on_event(&self, socket: &Socket, event: Event, ack: Option<Ack>);
 
-    /// The socket's transport is gone or the socket was disconnected; `reason` in Socket.IO's words.
+    /// The socket's transport is gone or the socket was disconnected; `reason` in Socket.IO's
+    /// words.
     async fn on_disconnect(&self, socket: &Socket, reason: &str);
 }
 

@@ -1,4 +1,5 @@
-//! Operations on the log, as handlers issue them: await one for its offset, or let it answer a client.
+//! Operations on the log, as handlers issue them: await one for its offset, or let it answer a
+//! client.
 
 use std::future::IntoFuture;
 use std::sync::Arc;

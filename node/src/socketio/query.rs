@@ -41,8 +41,8 @@ impl Socket {
         id.is_some_and(|id| self.group.view().session_by_id(&id).is_some())
     }
 
-    /// The members of a room, `limit` of them after `after`; with `away`, those in their resume window
-    /// as well. Also the offset at which this was read.
+    /// The members of a room, `limit` of them after `after`; with `away`, those in their resume
+    /// window as well. Also the offset at which this was read.
     #[must_use]
     pub fn members(
         &self,

@@ -102,8 +102,9 @@ impl Socket {
         offset(self.group.epoch(), self.local.delivered())
     }
 
-    /// Ends this socket's session for good; with `close`, its whole connection. Its disconnect handler
-    /// runs after the events that came before; the client may connect to the namespace again.
+    /// Ends this socket's session for good; with `close`, its whole connection. Its disconnect
+    /// handler runs after the events that came before; the client may connect to the namespace
+    /// again.
     pub fn disconnect(&self, close: bool) {
         let reason = "server namespace disconnect";
         if let Some(slot) = self.slot.upgrade() {

@@ -1,5 +1,5 @@
-//! What the tests of this floor and the next share: a real one-node cluster on loopback, and clients
-//! that speak the wire literally over an in-memory connection.
+//! What the tests of this floor and the next share: a real one-node cluster on loopback, and
+//! clients that speak the wire literally over an in-memory connection.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -412,12 +412,20 @@ async fn answers_go_to_the_broadcast_that_asked() {
             .emit_with_ack(event, Vec::new(), Duration::from_secs(10))
             .await
     });
+    let mut outsider = None;
     for (wire, answer) in wires.iter_mut().zip(["1", "2"]) {
         let asked = wire.next().await;
         let number = asked
             .strip_prefix("42")
             .and_then(|t| t.strip_suffix(r#"["q"]"#));
         let number: u64 = number.unwrap_or_else(|| panic!("{asked}")).parse().unwrap();
+        if outsider.is_none() {
+            // It connected after the event: it was not asked.
+            let mut wire = node.joined().await;
+            wire.send(&format!("43{number}[9]")).await;
+            wire.ask(r#"["its answer was read"]"#).await;
+            outsider = Some(wire);
+        }
         // An unknown number is nobody's: neither an error nor an answer.
         wire.send(&format!("43{}[0]", number + 1)).await;
         wire.send("439007199254740991[0]").await;
@@ -435,5 +443,26 @@ async fn answers_go_to_the_broadcast_that_asked() {
         0,
         "no link to a node that is no member"
     );
+    node.end().await;
+}
+
+#[tokio::test]
+async fn operations_reach_the_log_in_the_order_of_their_issue() {
+    let script = Script::new();
+    let node = script.node().await;
+    let mut wire = node.joined().await;
+    let socket = script.socket.lock().clone().unwrap();
+    let count = limits::BATCH_OPS_MAX * 2;
+    for n in 0..count {
+        let event = format!(r#"["n",{n}]"#).into();
+        socket.own().emit(event, Vec::new()).forget();
+    }
+    for n in 0..count {
+        let event = wire.next().await;
+        assert!(
+            event.starts_with(&format!(r#"42["n",{n},""#)),
+            "{n}: {event}"
+        );
+    }
     node.end().await;
 }

@@ -28,9 +28,9 @@ fn never() -> Arc<Frames> {
 #[test]
 fn a_live_socket_gets_only_what_is_later_than_what_it_has() {
     let (socket, session) = live_from(at(5), 10);
-    assert!(!socket.deliver(at(4), true, never) && !socket.deliver(at(5), true, never));
-    assert!(socket.deliver(at(6), true, || text("6")));
-    assert!(!socket.deliver(at(6), true, never), "once");
+    assert!(!socket.deliver(at(4), None, never) && !socket.deliver(at(5), None, never));
+    assert!(socket.deliver(at(6), None, || text("6")));
+    assert!(!socket.deliver(at(6), None, never), "once");
     assert_eq!(
         (texts(&session), socket.delivered()),
         (vec!["6".into()], at(6))
@@ -44,18 +44,18 @@ fn a_resumed_socket_is_never_live_before_its_resume() {
         assert!(!socket.try_go_live(at(cursor)), "{cursor}");
     }
     assert!(socket.try_go_live(at(7)) && socket.try_go_live(at(7)));
-    assert!(socket.deliver(at(8), true, || text("8")));
+    assert!(socket.deliver(at(8), None, || text("8")));
     assert_eq!(texts(&session), ["8"]);
 }
 
 #[test]
 fn an_event_seen_while_catching_up_is_left_to_the_replay() {
     let (socket, session) = catching_up(3, 7);
-    assert!(!socket.deliver(at(9), true, never));
+    assert!(!socket.deliver(at(9), None, never));
     assert!(!socket.try_go_live(at(8)), "9 is owed and not replayed");
     assert!(socket.try_go_live(at(9)));
     assert!(
-        !socket.deliver(at(9), true, never),
+        !socket.deliver(at(9), None, never),
         "the replay delivered it"
     );
     assert_eq!(texts(&session), [""; 0]);
@@ -105,7 +105,7 @@ fn a_closed_socket_takes_nothing_and_forgets_what_waits() {
     socket.answer_at(at(9), text("late"));
     socket.answer_now(&text("now"));
     socket.answer_after_issued(text("after"));
-    assert!(!socket.deliver(at(9), true, never) && !socket.deliver_volatile(|_| never()));
+    assert!(!socket.deliver(at(9), None, never) && !socket.deliver_volatile(|_| never()));
     assert!(socket.try_go_live(at(9)), "its catch-up ends");
     assert!(socket.is_stopped(), "and does not bring it back to life");
     assert_eq!(socket.take_held(at(100)).len(), 0);
@@ -155,9 +155,9 @@ fn too_many_held_answers_close_the_transport() {
 #[test]
 fn a_full_outbox_closes_the_transport_instead_of_dropping() {
     let (socket, session) = live_from(at(0), 2);
-    assert!(socket.deliver(at(1), true, || text("1")) && socket.deliver(at(2), true, || text("2")));
+    assert!(socket.deliver(at(1), None, || text("1")) && socket.deliver(at(2), None, || text("2")));
     assert!(!session.is_closed());
-    assert!(!socket.deliver(at(3), true, || text("3")));
+    assert!(!socket.deliver(at(3), None, || text("3")));
     assert!(session.is_closed(), "the client resumes from what it has");
 }
 
@@ -230,7 +230,7 @@ impl Model {
                 Means::Nothing => {}
                 Means::Event => {
                     self.socket
-                        .deliver(position, true, || text(format!("e{position}")));
+                        .deliver(position, None, || text(format!("e{position}")));
                 }
                 Means::Answer => self
                     .socket
