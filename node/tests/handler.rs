@@ -73,7 +73,10 @@ impl App {
             }
             "volatile" => {
                 let event = array(&json!(["line", 4, "volatile"]));
-                socket.to(room(text)).emit_volatile(event, Vec::new());
+                socket
+                    .to(room(text))
+                    .emit_volatile(event, Vec::new())
+                    .unwrap();
                 json!(true)
             }
             "ask" => {

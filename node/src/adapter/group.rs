@@ -135,6 +135,12 @@ impl Group {
         self.replica.view()
     }
 
+    /// Largest event, payload and attachments together, as the replicated settings say.
+    #[must_use]
+    pub fn event_bytes_max(&self) -> usize {
+        self.replica.event_bytes_max()
+    }
+
     /// The log's epoch; 0 before it was founded.
     #[must_use]
     pub fn epoch(&self) -> u64 {

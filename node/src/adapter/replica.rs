@@ -65,6 +65,11 @@ impl Replica {
         self.listening.store(true, Ordering::Release);
     }
 
+    /// Largest event in bytes; asked for each publish, hence without a view.
+    pub(crate) fn event_bytes_max(&self) -> usize {
+        self.state.read().settings().event_bytes_max as usize
+    }
+
     /// Bytes of commands applied by this process.
     pub(crate) fn bytes_applied(&self) -> u64 {
         self.bytes_applied.load(Ordering::Relaxed)

@@ -97,8 +97,9 @@ fn in_order(operation: Operation, ack: Option<Ack>) {
 fn send(socket: &Socket, publish: Publish, ack: Option<Ack>) {
     let broadcast = socket.to(publish.target).key(publish.key);
     if publish.volatile {
-        broadcast.emit_volatile(publish.event, publish.attachments);
-        return reply(ack, Ok(ok_offset(&socket.delivered(), false)));
+        let emitted = broadcast.emit_volatile(publish.event, publish.attachments);
+        let answer = emitted.map(|()| ok_offset(&socket.delivered(), false));
+        return reply(ack, answer.map_err(Refusal::from));
     }
     let operation = broadcast.emit(publish.event, publish.attachments);
     operation.answer(ack, Place::Immediate, |fate| match fate {

@@ -51,7 +51,15 @@ impl Broadcast {
     }
 
     /// Not logged: dropped where it cannot be written now.
-    pub fn emit_volatile(self, event: Bytes, attachments: Vec<Bytes>) {
+    ///
+    /// # Errors
+    /// `TooLarge`: a volatile event has the limit of a logged one.
+    pub fn emit_volatile(
+        self,
+        event: Bytes,
+        attachments: Vec<Bytes>,
+    ) -> Result<(), OperationError> {
+        self.check_size(&event, &attachments)?;
         let rooms = |names: Vec<String>| names.into_iter().map(Arc::from).collect();
         let event = Event {
             position: Position::ZERO,
@@ -64,6 +72,16 @@ impl Broadcast {
             request: None,
         };
         self.socket.adapter.volatile(&self.socket.group, event);
+        Ok(())
+    }
+
+    /// Checked before the proposal: an event that is too large costs the log nothing.
+    fn check_size(&self, event: &Bytes, attachments: &[Bytes]) -> Result<(), OperationError> {
+        let size = event.len() + attachments.iter().map(Bytes::len).sum::<usize>();
+        if size > self.socket.group.event_bytes_max() {
+            return Err(OperationError::TooLarge);
+        }
+        Ok(())
     }
 
     /// Logged but not replayed; waits until every socket that was a connected member at the event's
@@ -96,9 +114,8 @@ impl Broadcast {
 
     fn publish(self, event: Bytes, attachments: Vec<Bytes>, request: Option<u64>) -> Operation {
         let group = Arc::clone(&self.socket.group);
-        let size = event.len() + attachments.iter().map(Bytes::len).sum::<usize>();
-        if size > group.view().settings().event_bytes_max as usize {
-            return Operation::refused(group, OperationError::TooLarge);
+        if let Err(error) = self.check_size(&event, &attachments) {
+            return Operation::refused(group, error);
         }
         crate::metrics::events_published().increment(1);
         let publish = Publish {
