@@ -136,18 +136,24 @@ async fn the_largest_event_passes_everywhere_and_one_byte_more_nowhere() {
         .wait_for("resumed", SOON, |state| state.recovered == 1)
         .await;
     expect(&absent, &expected).await;
-    let history = json!([{ "last": 2 }]);
     speaker
         .client
         .wait_for("back", SOON, |state| state.connected)
         .await;
-    let args = vec![json!("lobby"), history[0].clone()];
-    let page = speaker.client.ask("history", args, SOON).await.unwrap().0;
-    assert_eq!(page["events"][1]["args"], json!(["small"]));
+    let history = async |options: Value| {
+        let args = vec![json!("lobby"), options];
+        let page = speaker.client.ask("history", args, SOON).await;
+        page.unwrap().0
+    };
+    let page = history(json!({ "last": 2 })).await;
     assert_eq!(
         page["events"][0]["args"][0], expected[1],
         "the largest binary event, from disk"
     );
+    assert_eq!(page["more"], json!(true), "its bytes fill a page");
+    let rest = history(json!({ "after": page["offset"] })).await;
+    assert_eq!(rest["events"][0]["args"], json!(["small"]));
+    assert_eq!(rest["more"], json!(false));
     for listener in &listeners {
         expect(listener, &expected).await;
     }
