@@ -362,5 +362,4 @@ impl Packet {
 }
 
 #[cfg(test)]
-#[path = "wire_tests.rs"]
 mod tests;

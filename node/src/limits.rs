@@ -77,7 +77,8 @@ const _: () = assert!(READ_CHUNK_BYTES >= 14, "a frame header must fit a chunk")
 pub const OPERATION_DEADLINE: Duration = Duration::from_secs(5);
 /// Operations handed to a group's proposer and not taken yet; above, `overloaded`.
 pub const SUBMISSIONS_MAX: usize = 8192;
-/// Bytes of the operations of one group that wait for a batch, in its queue or the proposer's; above,
+/// Bytes of the operations of one group that wait for a batch, in its queue or the proposer's;
+/// above,
 /// `overloaded`. Their number alone would allow gigabytes of the largest events.
 pub const SUBMISSION_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Operations a proposer holds before it stops taking more.
@@ -104,8 +105,8 @@ pub const RELAY_QUEUE_MAX: usize = 1024;
 pub const PEER_MESSAGE_BYTES_MAX: usize = 9 * 1024 * 1024;
 /// Positions of one page of a replay.
 pub const REPLAY_PAGE_EVENTS: usize = 256;
-/// Entries of the log that one replay holds at once. Each may be a whole batch, however little of it
-/// the socket is owed, and all clients of a dead node replay at the same time.
+/// Entries of the log that one replay holds at once. Each may be a whole batch, however little of
+/// it the socket is owed, and all clients of a dead node replay at the same time.
 pub const REPLAY_READ_ENTRIES: usize = 8;
 /// Largest node id: 13 bits. The number of a broadcast with acknowledgements is an ack id on the
 /// wire, names the node that asked, and has to stay below 2^53, where JavaScript's integers end.
@@ -137,8 +138,8 @@ pub const IDENTITY_BYTES_MAX: usize = 256;
 pub const MEMBER_DATA_BYTES_MAX: usize = 4096;
 /// Members of one page.
 pub const MEMBERS_PAGE_MAX: usize = 1000;
-/// Bytes of one answer that is a page, beyond its first item. A page that did not fit the outbox beside
-/// what waits there would close the transport of a client that keeps up.
+/// Bytes of one answer that is a page, beyond its first item. A page that did not fit the outbox
+/// beside what waits there would close the transport of a client that keeps up.
 pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// Events of one page of history.
 pub const HISTORY_PAGE_MAX: usize = 500;

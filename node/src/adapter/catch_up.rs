@@ -1,6 +1,6 @@
 //! Brings a resumed socket from its offset to the fan-out's position: page by page, at the pace of
-//! its transport, each event judged by rooms and excepts at the event's own position. Bounded memory:
-//! a page of positions, and a few entries.
+//! its transport, each event judged by rooms and excepts at the event's own position. Bounded
+//! memory: a page of positions, and a few entries.
 
 use std::sync::Arc;
 use std::time::Duration;

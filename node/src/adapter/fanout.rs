@@ -97,8 +97,8 @@ impl<S: Sockets> Fanout<S> {
                 *self.progress.0.lock() = Position::new(index, u32::MAX);
             }
             Applied::Restored => {
-                // What happened in between was not seen here, neither events nor the fate of what is
-                // open. A new life detaches the sessions of this one; its sockets resume.
+                // What happened in between was not seen here, neither events nor the fate of what
+                // is open. A new life detaches the sessions of this one; its sockets resume.
                 let incarnation = self.pending.incarnation();
                 self.end_life(incarnation, Failure::UnknownOutcome, CloseReason::NoQuorum);
                 *self.progress.0.lock() = self.replica.view().position();

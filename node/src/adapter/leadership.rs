@@ -73,8 +73,8 @@ impl LogClock {
         self.now
     }
 
-    /// Time since the previous stamp of this term, or since this node was first seen to lead in it: a
-    /// leader that nobody gives anything to write must still notice that something is due.
+    /// Time since the previous stamp of this term, or since this node was first seen to lead in it:
+    /// a leader that nobody gives anything to write must still notice that something is due.
     fn elapsed(&mut self, term: u64) -> Duration {
         let now = self.sample();
         if self.term != term {

@@ -125,8 +125,9 @@ impl LocalSocket {
         }
     }
 
-    /// Delivers an event of the log, from the fan-out. While the socket is catching up, a replay brings
-    /// it; one with a `request` for an answer is not replayed but held until its place is reached.
+    /// Delivers an event of the log, from the fan-out. While the socket is catching up, a replay
+    /// brings it; one with a `request` for an answer is not replayed but held until its place is
+    /// reached.
     pub(crate) fn deliver(
         &self,
         position: Position,
