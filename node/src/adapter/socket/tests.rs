@@ -161,6 +161,17 @@ fn a_full_outbox_closes_the_transport_instead_of_dropping() {
     assert!(session.is_closed(), "the client resumes from what it has");
 }
 
+#[test]
+fn a_question_is_answered_once_by_who_was_asked() {
+    let (socket, _session) = live_from(at(0), 1000);
+    assert!(!socket.take_asked(1), "not asked");
+    for number in 1..=limits::SOCKET_REQUESTS_MAX as u64 + 1 {
+        socket.deliver(at(number), Some(number), || text("question"));
+    }
+    assert!(!socket.take_asked(1), "the oldest of too many");
+    assert!(socket.take_asked(2) && !socket.take_asked(2));
+}
+
 /// What one operation of the log means for the socket under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Means {
