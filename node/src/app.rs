@@ -18,7 +18,7 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::process::EndSignals;
 use crate::raft::{self, PeerAddress, Timings};
-use crate::server::{self, ClientPort, ClientPortParts, Readiness};
+use crate::server::{self, ClientPort, ClientPortParts, Cors, Readiness};
 use crate::shutdown::Tasks;
 use crate::socketio::{Clients, Door, Namespaces};
 use admin::Admin;
@@ -189,6 +189,13 @@ fn client_port(
     let parts = ClientPortParts {
         engine,
         readiness: Arc::<Admin>::clone(&node.admin) as Arc<dyn Readiness>,
+        path: server::ENGINE_PATH.to_owned(),
+        // In production, pages of other origins are the business of what stands in front.
+        cors: if development {
+            Cors::AnyOrigin
+        } else {
+            Cors::Off
+        },
         extra: development.then(|| page::router(config.page_dir.clone())),
         sessions_max: config.engine.sessions_max,
         http_connections_max: config.engine.sessions_max + limits::HTTP_CONNECTIONS_MAX,

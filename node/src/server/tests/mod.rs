@@ -1,6 +1,8 @@
 //! The client port over real TCP, as bytes.
 
+mod polling;
 mod port;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{ClientPort, ClientPortParts, Readiness, listener};
+use super::{ClientPort, ClientPortParts, Cors, ENGINE_PATH, Readiness, listener};
 use crate::engine::{
     Acceptor, CloseReason, DrainPace, Engine, EngineConfig, Forbidden, Frames, Handler, Handshake,
     Message, Refused, SessionHandle,
@@ -37,13 +39,11 @@ struct Echo {
 #[async_trait]
 impl Handler for Echo {
     async fn on_message(&mut self, message: Message) -> Result<(), CloseReason> {
-        let Message::Text(text) = message else {
-            return Err(CloseReason::ParseError);
+        let echo = match message {
+            Message::Text(text) if &text[..] == b"block" => std::future::pending().await,
+            Message::Text(text) => Frames::text(Bytes::from([b"4", &text[..]].concat())),
+            Message::Binary(bytes) => Frames::binary(bytes),
         };
-        if &text[..] == b"block" {
-            std::future::pending::<()>().await;
-        }
-        let echo = Frames::text(Bytes::from([b"4", &text[..]].concat()));
         self.session
             .try_push(&echo)
             .map_err(|_| CloseReason::SlowConsumer)
@@ -92,12 +92,22 @@ impl Readiness for Upper {
 }
 
 fn port_with(sessions_max: usize, http_connections_max: usize) -> (ClientPort, Arc<Upper>) {
+    port_of(EngineConfig::standard(), sessions_max, http_connections_max)
+}
+
+fn port_of(
+    config: EngineConfig,
+    sessions_max: usize,
+    http_connections_max: usize,
+) -> (ClientPort, Arc<Upper>) {
     let upper = Arc::new(Upper::default());
     let acceptor: Arc<dyn Acceptor> = upper.clone();
-    let engine = Engine::new(5, EngineConfig::standard(), Entropy::from_seed(9), acceptor);
+    let engine = Engine::new(5, config, Entropy::from_seed(9), acceptor);
     let parts = ClientPortParts {
         engine: Arc::new(engine),
         readiness: upper.clone(),
+        path: ENGINE_PATH.to_owned(),
+        cors: Cors::AnyOrigin,
         extra: Some(Router::new().route("/", get(async || "a page"))),
         sessions_max,
         http_connections_max,
