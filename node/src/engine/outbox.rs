@@ -107,10 +107,7 @@ impl Outbox {
 
     /// Queues a message, or refuses it at the limit.
     pub(crate) fn try_push(&self, frames: &Arc<Frames>) -> Result<(), PushError> {
-        let first = {
-            let mut state = self.state.lock();
-            state.admit(frames, self.limits)?
-        };
+        let first = self.state.lock().admit(frames, self.limits)?;
         if first {
             self.task.wake();
         }
@@ -235,8 +232,7 @@ impl Outbox {
         let mut state = self.state.lock();
         state.queue = Batch::new();
         (state.frames, state.bytes) = (0, 0);
-        state.ping = None;
-        state.pong = None;
+        (state.ping, state.pong) = (None, None);
     }
 
     /// Accounts for messages that were written.
