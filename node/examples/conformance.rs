@@ -102,6 +102,7 @@ pub(crate) async fn start(flags: &Flags) -> Result<Server, Box<dyn Error>> {
     let parts = ClientPortParts {
         engine: Arc::new(engine),
         readiness: Arc::new(AlwaysReady),
+        owners: None,
         path: flags.path.clone(),
         cors: Cors::AnyOrigin,
         extra: None,

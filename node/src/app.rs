@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use crate::adapter::{Adapter, Start};
+use crate::adapter::{Adapter, Forwarder, Start};
 use crate::api::{self, ApiListener};
 use crate::config::{Mode, ServeConfig};
 use crate::demo::Demo;
@@ -186,9 +186,12 @@ fn client_port(
     let door = Arc::new(Door(clients));
     let engine = Engine::new(config.node_id, sessions, adapter.entropy().clone(), door);
     let engine = Arc::new(engine);
+    adapter.serve_sessions(&engine);
+    let heartbeat = config.engine.ping_interval + config.engine.ping_timeout;
     let parts = ClientPortParts {
         engine,
         readiness: Arc::<Admin>::clone(&node.admin) as Arc<dyn Readiness>,
+        owners: Some(Forwarder::new(adapter.consensus().clone(), heartbeat)),
         path: server::ENGINE_PATH.to_owned(),
         // In production, pages of other origins are the business of what stands in front.
         cors: if development {

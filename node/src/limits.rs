@@ -44,6 +44,14 @@ pub const POLLING_CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// Time from a WebSocket's arrival for a session on polling to the end of its upgrade (reference
 /// `upgradeTimeout`: 10 s); after that the WebSocket is closed and the session stays on polling.
 pub const PROBE_DEADLINE: Duration = Duration::from_secs(10);
+/// Requests that this node has forwarded to others and waits for; above, a request gets 503. A GET
+/// waits as long as its session has nothing to say. Below the streams of a peer connection.
+pub const FORWARDS_IN_FLIGHT_MAX: usize = 16 * 1024;
+/// Time that the body of a POST for another node's session may take to arrive; the owner's heartbeat
+/// judges its client only on what has arrived.
+pub const FORWARD_RECEIVE_DEADLINE: Duration = Duration::from_secs(20);
+/// Time that a forwarded request may take beyond the heartbeat, which answers every GET.
+pub const FORWARD_SLACK: Duration = Duration::from_secs(5);
 /// Pause between two releases of a waiting GET during an upgrade, as in the reference.
 pub const PROBE_RELEASE_EVERY: Duration = Duration::from_millis(100);
 

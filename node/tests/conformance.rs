@@ -1,6 +1,9 @@
 //! The rules of the official protocol suites as literal bytes, against the example that those suites
 //! run against. Engine.IO over polling is tested row by row beside the client port.
 
+// `allow-unwrap-in-tests` knows test functions only, not what they share.
+#![allow(clippy::unwrap_used)]
+
 #[allow(dead_code, reason = "its main is not run here")]
 #[path = "../examples/conformance.rs"]
 mod server;

@@ -29,7 +29,7 @@ pub use frames::Frames;
 pub use handler::{Acceptor, Forbidden, Handler, Handshake, Message, Refused};
 pub use open::Engine;
 pub use outbox::{Closed, OutboxLimits, PushError};
-pub use polling::{Polling, RequestError, Upload};
+pub use polling::{Forwarded, Owners, Polling, RequestError, Upload};
 pub use registry::{DrainPace, Registry};
 pub use session::{EngineConfig, SessionHandle};
 pub use sid::Sid;

@@ -134,6 +134,12 @@ impl Engine {
         polling.upgrade(connection, &self.config).await;
     }
 
+    /// The node, as its sids say.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// Bytes of one payload of a client.
     #[must_use]
     pub fn max_payload(&self) -> usize {

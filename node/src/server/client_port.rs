@@ -24,7 +24,7 @@ use super::cors::Cors;
 use super::handshake;
 use super::listener::{Accepted, ConnectionLimit, accept_loop};
 use super::respond;
-use crate::engine::{CloseReason, DrainPace, Engine, Refused};
+use crate::engine::{CloseReason, DrainPace, Engine, Owners, Refused};
 use crate::limits;
 use crate::shutdown::Tasks;
 
@@ -47,6 +47,8 @@ pub struct ClientPortParts {
     pub engine: Arc<Engine>,
     /// Answers `/readyz`.
     pub readiness: Arc<dyn Readiness>,
+    /// Reaches the sessions of other nodes; `None` where there are none.
+    pub owners: Option<Arc<dyn Owners>>,
     /// Where Engine.IO lives: [`ENGINE_PATH`] for stock clients.
     pub path: String,
     /// Which pages of other origins may talk to it.
@@ -74,6 +76,8 @@ pub(super) struct Shared {
     pub(super) tasks: Tasks,
     /// Answers `/readyz`.
     readiness: Arc<dyn Readiness>,
+    /// Reaches the sessions of other nodes.
+    pub(super) owners: Option<Arc<dyn Owners>>,
     /// Where Engine.IO lives.
     path: String,
     /// Which pages of other origins may talk to it.
@@ -98,6 +102,7 @@ impl ClientPort {
             engine: parts.engine,
             tasks,
             readiness: parts.readiness,
+            owners: parts.owners,
             path: parts.path,
             cors: parts.cors,
             extra: parts.extra,

@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 use tracing::debug;
 
 use super::client_port::Shared;
+use super::polling::Owner;
 use super::{polling, respond};
 use crate::engine::open::WebSocketConnection;
 use crate::engine::{Handshake, Polling, Refused, Sid};
@@ -90,13 +91,21 @@ async fn answer(
             }
         }
         Target::Existing { sid, transport } => {
-            let polling = find(shared, &sid)?;
-            match (transport, kind) {
-                (Transport::WebSocket, RequestKind::Upgrade) => {
-                    upgrade(shared, request, Wanted::Upgrade(polling))
+            let sid = Sid::parse(&sid).ok_or(HandshakeError::UnknownSid)?;
+            let owner = match &shared.owners {
+                Some(owners) if sid.node() != shared.engine.node() => {
+                    Owner::Other(Arc::clone(owners), sid)
                 }
+                _ => Owner::Here(find(shared, &sid)?),
+            };
+            match (transport, kind) {
+                (Transport::WebSocket, RequestKind::Upgrade) => match owner {
+                    Owner::Here(polling) => upgrade(shared, request, Wanted::Upgrade(polling)),
+                    // A session does not move between nodes yet: its client stays on polling.
+                    Owner::Other(..) => Err(HandshakeError::BadRequest.into()),
+                },
                 (Transport::Polling, RequestKind::Get | RequestKind::Other) => {
-                    polling::handle(shared, &polling, request).await
+                    polling::handle(shared, &owner, request).await
                 }
                 _ => Err(HandshakeError::BadRequest.into()),
             }
@@ -120,8 +129,8 @@ fn admit(shared: &Shared, handshake: &Handshake) -> Result<OwnedSemaphorePermit,
 
 /// The session of a request. One that began over WebSocket has its one transport; nothing else can
 /// be asked of it.
-fn find(shared: &Shared, sid: &str) -> Result<Polling, HandshakeError> {
-    let session = Sid::parse(sid).and_then(|sid| shared.engine.registry().get(&sid));
+fn find(shared: &Shared, sid: &Sid) -> Result<Polling, HandshakeError> {
+    let session = shared.engine.registry().get(sid);
     let session = session.ok_or(HandshakeError::UnknownSid)?;
     Polling::of(session).ok_or(HandshakeError::BadRequest)
 }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::client_port::Shared;
 use super::handshake::Rejection;
-use crate::engine::{Handshake, Polling, RequestError, Upload};
+use crate::engine::{Forwarded, Handshake, Owners, Polling, Refused, RequestError, Sid};
 use crate::limits;
 
 /// Opens a session; its first payload answers the handshake.
@@ -28,24 +28,36 @@ pub(super) async fn open(
         session.await;
         drop(permit);
     });
-    get(&polling).await
+    get(&Owner::Here(polling)).await
+}
+
+/// Where a session is.
+pub(super) enum Owner {
+    /// On this node.
+    Here(Polling),
+    /// On the node that its sid names.
+    Other(Arc<dyn Owners>, Sid),
 }
 
 /// Answers a GET or a POST of a session.
 pub(super) async fn handle(
     shared: &Arc<Shared>,
-    polling: &Polling,
+    owner: &Owner,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Rejection> {
     match *request.method() {
-        Method::GET => get(polling).await,
-        Method::POST => post(shared, polling, request).await,
+        Method::GET => get(owner).await,
+        Method::POST => post(shared, owner, request).await,
         _ => Ok(empty(StatusCode::INTERNAL_SERVER_ERROR)),
     }
 }
 
-async fn get(polling: &Polling) -> Result<Response<Body>, Rejection> {
-    match polling.get().await {
+async fn get(owner: &Owner) -> Result<Response<Body>, Rejection> {
+    let payload = match owner {
+        Owner::Here(polling) => polling.get().await,
+        Owner::Other(owners, sid) => owners.forward(*sid, Forwarded::Get).await,
+    };
+    match payload {
         Ok(payload) => Ok(answer(payload, "text/plain; charset=UTF-8")),
         Err(error) => refuse(error),
     }
@@ -53,15 +65,18 @@ async fn get(polling: &Polling) -> Result<Response<Body>, Rejection> {
 
 async fn post(
     shared: &Shared,
-    polling: &Polling,
+    owner: &Owner,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Rejection> {
+    let polling = match owner {
+        Owner::Here(polling) => polling,
+        Owner::Other(owners, sid) => return forward(shared, &**owners, *sid, request).await,
+    };
     let upload = match polling.post() {
         Ok(upload) => upload,
         Err(error) => return refuse(error),
     };
-    let binary = HeaderValue::from_static("application/octet-stream");
-    if request.headers().get(CONTENT_TYPE) == Some(&binary) {
+    if is_binary(&request) {
         // Dropping the upload ends the session. Binary payloads are of version 3.
         return Ok(empty(StatusCode::BAD_REQUEST));
     }
@@ -71,7 +86,7 @@ async fn post(
         received = receive(request, shared.engine.max_payload()) => received,
     };
     match received {
-        Ok(body) => handled(upload, body).await,
+        Ok(body) => handled(upload.handle(body).await),
         Err(ReceiveError::TooLarge) => {
             upload.refuse();
             Ok(empty(StatusCode::PAYLOAD_TOO_LARGE))
@@ -81,8 +96,40 @@ async fn post(
     }
 }
 
-async fn handled(upload: Upload<'_>, body: Bytes) -> Result<Response<Body>, Rejection> {
-    match upload.handle(body).await {
+/// A POST for another node's session. Its body is received here, as slowly as the client sends it.
+async fn forward(
+    shared: &Shared,
+    owners: &dyn Owners,
+    sid: Sid,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Rejection> {
+    let received = if is_binary(&request) {
+        Err(ReceiveError::Cut)
+    } else {
+        let receiving = receive(request, shared.engine.max_payload());
+        let received = timeout(limits::FORWARD_RECEIVE_DEADLINE, receiving).await;
+        received.unwrap_or(Err(ReceiveError::Cut))
+    };
+    match received {
+        Ok(body) => {
+            let answered = owners.forward(sid, Forwarded::Post(body)).await;
+            handled(answered.map(|_| ()))
+        }
+        Err(ReceiveError::TooLarge) => Ok(empty(StatusCode::PAYLOAD_TOO_LARGE)),
+        Err(ReceiveError::Cut) => match owners.forward(sid, Forwarded::BrokenPost).await {
+            Ok(_) => Ok(empty(StatusCode::BAD_REQUEST)),
+            Err(error) => refuse(error),
+        },
+    }
+}
+
+fn is_binary<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    content_type.is_some_and(|value| value == "application/octet-stream")
+}
+
+fn handled(outcome: Result<(), RequestError>) -> Result<Response<Body>, Rejection> {
+    match outcome {
         Ok(()) => Ok(answer(Bytes::from_static(b"ok"), "text/html")),
         Err(error) => refuse(error),
     }
@@ -142,6 +189,10 @@ fn refuse(error: RequestError) -> Result<Response<Body>, Rejection> {
         RequestError::Unknown => Err(HandshakeError::UnknownSid.into()),
         RequestError::Upgraded => Err(HandshakeError::BadRequest.into()),
         RequestError::Overlap => Ok(empty(StatusCode::BAD_REQUEST)),
+        RequestError::Overloaded => Err(Rejection::Later(Refused {
+            retry_after_s: limits::RETRY_AFTER_S,
+            reason: error.to_string(),
+        })),
     }
 }
 

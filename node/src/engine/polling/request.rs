@@ -21,6 +21,9 @@ pub enum RequestError {
     /// Another request of the same kind is under way: the session is closed.
     #[error("another request is under way")]
     Overlap,
+    /// Too many requests are forwarded to other nodes; this one was not.
+    #[error("too many forwarded requests")]
+    Overloaded,
 }
 
 /// A session that began on polling.

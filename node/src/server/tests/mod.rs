@@ -1,5 +1,6 @@
 //! The client port over real TCP, as bytes.
 
+mod forward;
 mod polling;
 mod port;
 mod upgrade;
@@ -21,7 +22,7 @@ use tokio::time::timeout;
 use super::{ClientPort, ClientPortParts, Cors, ENGINE_PATH, Readiness, listener};
 use crate::engine::{
     Acceptor, CloseReason, DrainPace, Engine, EngineConfig, Forbidden, Frames, Handler, Handshake,
-    Message, Refused, SessionHandle,
+    Message, Owners, Refused, SessionHandle,
 };
 use crate::ids::Entropy;
 use crate::limits;
@@ -103,9 +104,21 @@ fn port_of(
     let upper = Arc::new(Upper::default());
     let acceptor: Arc<dyn Acceptor> = upper.clone();
     let engine = Engine::new(5, config, Entropy::from_seed(9), acceptor);
+    let limits = (sessions_max, http_connections_max);
+    let port = port_over(Arc::new(engine), upper.clone(), limits, None);
+    (port, upper)
+}
+
+fn port_over(
+    engine: Arc<Engine>,
+    upper: Arc<Upper>,
+    (sessions_max, http_connections_max): (usize, usize),
+    owners: Option<Arc<dyn Owners>>,
+) -> ClientPort {
     let parts = ClientPortParts {
-        engine: Arc::new(engine),
-        readiness: upper.clone(),
+        engine,
+        readiness: upper,
+        owners,
         path: ENGINE_PATH.to_owned(),
         cors: Cors::AnyOrigin,
         extra: Some(Router::new().route("/", get(async || "a page"))),
@@ -113,10 +126,7 @@ fn port_of(
         http_connections_max,
     };
     let listener = listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    (
-        ClientPort::start(listener, parts, Tasks::new()).unwrap(),
-        upper,
-    )
+    ClientPort::start(listener, parts, Tasks::new()).unwrap()
 }
 
 fn port() -> (ClientPort, Arc<Upper>) {
