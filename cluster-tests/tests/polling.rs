@@ -1,5 +1,5 @@
-//! Long-polling without stickiness: each request of a session lands on any node, and the clients still
-//! get every event once and in order, also when the node that owned their session is killed.
+//! Long-polling without stickiness: each request of a session lands on any node, and the clients
+//! still get every event once and in order, also when the node that owned their session is killed.
 
 #![allow(
     clippy::unwrap_used,

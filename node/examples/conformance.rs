@@ -1,5 +1,5 @@
-//! The server that the official protocol suites of Engine.IO v4 and Socket.IO v5 expect, on one node
-//! with a log of its own in a temporary directory:
+//! The server that the official suites of Engine.IO v4 and Socket.IO v5 expect, on one node with a
+//! log of its own in a temporary directory:
 //!
 //! ```text
 //! cargo run --example conformance -- --port 3000                                  # Socket.IO v5

@@ -47,8 +47,8 @@ pub const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 /// Requests that this node has forwarded to others and waits for; above, a request gets 503. A GET
 /// waits as long as its session has nothing to say. Below the streams of a peer connection.
 pub const FORWARDS_IN_FLIGHT_MAX: usize = 16 * 1024;
-/// Time that the body of a POST for another node's session may take to arrive; the owner's heartbeat
-/// judges its client only on what has arrived.
+/// Time that the body of a POST for another node's session may take to arrive; the owner's
+/// heartbeat judges its client only on what has arrived.
 pub const FORWARD_RECEIVE_DEADLINE: Duration = Duration::from_secs(20);
 /// Time that a forwarded request may take beyond the heartbeat, which answers every GET.
 pub const FORWARD_SLACK: Duration = Duration::from_secs(5);

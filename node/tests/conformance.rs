@@ -1,5 +1,5 @@
-//! The rules of the official protocol suites as literal bytes, against the example that those suites
-//! run against. Engine.IO over polling is tested row by row beside the client port.
+//! The rules of the official protocol suites as literal bytes, against the example that those
+//! suites run against. Engine.IO over polling is tested row by row beside the client port.
 
 // `allow-unwrap-in-tests` knows test functions only, not what they share.
 #![allow(clippy::unwrap_used)]
@@ -244,8 +244,9 @@ async fn socket_io_over_polling_alone() {
     };
     expect(r#"40{"sid":""#).await;
     expect(r#"42["auth",{}]"#).await;
-    let body = "451-[\"message\",{\"_placeholder\":true,\"num\":0}]\x1ebAQID\x1e427[\"message-with-ack\",1]";
-    assert_eq!(request(&server, "POST", &sid, body).await, "ok");
+    let event = r#"451-["message",{"_placeholder":true,"num":0}]"#;
+    let body = format!("{event}\x1ebAQID\x1e427[\"message-with-ack\",1]");
+    assert_eq!(request(&server, "POST", &sid, &body).await, "ok");
     // In the order of the handler, which waits until its event is in the log.
     expect(r#"451-["message-back",{"_placeholder":true,"num":0}]"#).await;
     expect("bAQID").await;

@@ -1,6 +1,6 @@
-//! Requests of polling clients between nodes: to the owner of a session, and as the owner. One call per
-//! request on a connection of their own; a client that leaves drops the call, which drops the request
-//! at the owner.
+//! Requests of polling clients between nodes: to the owner of a session, and as the owner. One call
+//! per request on a connection of their own; a client that leaves drops the call, which drops the
+//! request at the owner.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -63,8 +63,8 @@ pub(crate) trait PacketSource: Send {
 
 /// The writing half: takes frames in order.
 pub(crate) trait FrameSink: Send {
-    /// Completes when the transport takes frames at all: while it does not, they stay in the outbox,
-    /// where later ones join them. A connection always does; polling, when a GET waits.
+    /// Completes when the transport takes frames at all: while it does not, they stay in the
+    /// outbox, where later ones join them. A connection always does; polling, when a GET waits.
     fn ready(&mut self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }

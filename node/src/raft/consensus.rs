@@ -335,7 +335,7 @@ impl Consensus {
         self.inner.local.peers.client(node, Class::Traffic)
     }
 
-    /// As [`Self::peer_client`], for requests of clients: many wait long on a connection of their own.
+    /// As [`Self::peer_client`], for requests of clients: many wait long, on their own connection.
     #[must_use]
     pub fn forward_client(&self, node: NodeId) -> Option<PeerClient<Channel>> {
         self.inner.local.peers.client(node, Class::Forward)

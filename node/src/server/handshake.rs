@@ -1,6 +1,6 @@
 //! A request to the Engine.IO path: refused with the reference's codes, answered as polling, or
-//! upgraded and handed to the engine. The HTTP side of an upgraded connection ends there; nothing of
-//! it stays in memory.
+//! upgraded and handed to the engine. The HTTP side of an upgraded connection ends there; nothing
+//! of it stays in memory.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

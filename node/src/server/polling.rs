@@ -169,7 +169,7 @@ async fn receive(request: Request<Incoming>, bytes_max: usize) -> Result<Bytes, 
     Ok(received.freeze())
 }
 
-/// Reads some of a body that is not wanted: answering over unread bytes would reset the answer away.
+/// Reads some of a body that is not wanted: unread bytes would reset the answer away.
 async fn discard(mut body: Incoming) {
     let reading = async {
         let mut bytes = 0;
