@@ -37,6 +37,8 @@ const SEATED_WITHIN: Duration = Duration::from_secs(30);
 pub enum Make {
     /// The official JavaScript client.
     Stock(Arc<StockDriver>),
+    /// The same over these transports, in the client's own order of them.
+    StockOver(Arc<StockDriver>, &'static [&'static str]),
     /// Our Rust client.
     Sdk,
     /// The suite's own.
@@ -107,6 +109,15 @@ impl Seat {
                 let stock = StockSpec {
                     namespace: spec.namespace,
                     auth: spec.auth,
+                    ..StockSpec::new(link.addr())
+                };
+                Client::Stock(driver.open(stock, tap).await)
+            }
+            Make::StockOver(driver, transports) => {
+                let stock = StockSpec {
+                    namespace: spec.namespace,
+                    auth: spec.auth,
+                    options: Map::from_iter([("transports".to_owned(), json!(transports))]),
                     ..StockSpec::new(link.addr())
                 };
                 Client::Stock(driver.open(stock, tap).await)

@@ -73,6 +73,12 @@ impl Stage {
         Make::Stock(Arc::clone(&self.driver))
     }
 
+    /// The official client over other transports than WebSocket alone.
+    #[must_use]
+    pub fn stock_over(&self, transports: &'static [&'static str]) -> Make {
+        Make::StockOver(Arc::clone(&self.driver), transports)
+    }
+
     /// Seats a client, at first on one node, in some rooms; its index.
     ///
     /// # Errors
@@ -80,6 +86,7 @@ impl Stage {
     pub async fn seat(&mut self, make: Make, node: usize, rooms: &[&str]) -> io::Result<usize> {
         let kind = match make {
             Make::Stock(_) => "stock",
+            Make::StockOver(..) => "stock, other transports",
             Make::Sdk => "sdk",
             Make::Raw => "raw",
         };

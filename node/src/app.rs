@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use crate::adapter::{Adapter, Start};
+use crate::adapter::{Adapter, Forwarder, Start};
 use crate::api::{self, ApiListener};
 use crate::config::{Mode, ServeConfig};
 use crate::demo::Demo;
@@ -18,7 +18,7 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::process::EndSignals;
 use crate::raft::{self, PeerAddress, Timings};
-use crate::server::{self, ClientPort, ClientPortParts, Readiness};
+use crate::server::{self, ClientPort, ClientPortParts, Cors, Readiness};
 use crate::shutdown::Tasks;
 use crate::socketio::{Clients, Door, Namespaces};
 use admin::Admin;
@@ -60,29 +60,12 @@ pub async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     let tasks = Tasks::new();
     let node = Arc::new(Node::new(&config, metrics));
 
-    // Probes and metrics are answered from the first moment on; clients get 503 until there is a
-    // lease.
-    let api = api::router(
-        Arc::<Admin>::clone(&node.admin),
-        Arc::<Admin>::clone(&node.admin),
-        node.metrics.clone(),
-    );
-    let api_tasks = tasks.child();
-    let api_listener = ApiListener::new(api_listener, api::CONNECTIONS_MAX);
-    api_tasks.spawn(api::serve(api_listener, api, api_tasks.token()));
+    serve_api(&node, api_listener, &tasks);
     tracing::info!(node = config.node_id, client = %config.client_addr, api = %config.api_addr,
         peer = %config.peer_addr, "node starts");
 
     let entropy = Entropy::from_os();
-    let door = Arc::new(Door::default());
-    let port = client_port(
-        &config,
-        &node,
-        &door,
-        entropy.clone(),
-        client,
-        tasks.child(),
-    )?;
+    let front = Front::start(&config, &node, entropy.clone(), client, tasks.child())?;
 
     let starting = Adapter::start(adapter_start(&config, peer, entropy));
     let adapter = tokio::select! {
@@ -94,14 +77,7 @@ pub async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         adapter = starting => adapter?,
     };
     node.admin.adapter_started(&adapter);
-    let event_bytes_max = config.cluster.event_bytes_max as usize;
-    let clients = Clients::new(Arc::clone(&adapter), namespaces(&config), event_bytes_max);
-    door.unlock(clients);
-    tokio::spawn(report::run(
-        Arc::clone(&adapter),
-        Arc::clone(port.engine()),
-        node.metrics.clone(),
-    ));
+    front.join(&config, &node, &adapter);
     tracing::info!(
         node = config.node_id,
         cluster = adapter.consensus().cluster_id(),
@@ -112,9 +88,81 @@ pub async fn serve(config: ServeConfig) -> Result<(), ServeError> {
         signal = signals.next() => tracing::info!(signal, "draining"),
         () = node.admin.drain_asked() => tracing::info!("draining, as the API was asked to"),
     }
-    end(&config, &adapter, &port).await;
+    end(&config, &adapter, &front.port).await;
     tasks.stop();
     Ok(())
+}
+
+/// Probes and metrics are answered from the first moment on; clients get 503 until there is a lease.
+fn serve_api(node: &Node, listener: TcpListener, tasks: &Tasks) {
+    let router = api::router(
+        Arc::<Admin>::clone(&node.admin),
+        Arc::<Admin>::clone(&node.admin),
+        node.metrics.clone(),
+    );
+    let tasks = tasks.child();
+    let listener = ApiListener::new(listener, api::CONNECTIONS_MAX);
+    tasks.spawn(api::serve(listener, router, tasks.token()));
+}
+
+/// The client side of a node: it listens before the node is a member of a cluster, and lets clients
+/// in when it is.
+struct Front {
+    port: ClientPort,
+    door: Arc<Door>,
+    forwarder: Arc<Forwarder>,
+}
+
+impl Front {
+    fn start(
+        config: &ServeConfig,
+        node: &Node,
+        entropy: Entropy,
+        listener: TcpListener,
+        tasks: Tasks,
+    ) -> Result<Self, ServeError> {
+        let door = Arc::new(Door::default());
+        let heartbeat = config.engine.ping_interval + config.engine.ping_timeout;
+        let forwarder = Forwarder::new(heartbeat);
+        let acceptor = Arc::<Door>::clone(&door);
+        let engine = Engine::new(config.node_id, sessions(config), entropy, acceptor);
+        let development = config.mode == Mode::Development;
+        let sessions_max = config.engine.sessions_max;
+        let parts = ClientPortParts {
+            engine: Arc::new(engine),
+            readiness: Arc::<Admin>::clone(&node.admin) as Arc<dyn Readiness>,
+            owners: Some(Arc::<Forwarder>::clone(&forwarder)),
+            path: server::ENGINE_PATH.to_owned(),
+            // In production, pages of other origins are the business of what stands in front.
+            cors: match config.mode {
+                Mode::Development => Cors::AnyOrigin,
+                Mode::Production => Cors::Off,
+            },
+            extra: development.then(|| page::router(config.page_dir.clone())),
+            sessions_max,
+            http_connections_max: sessions_max + limits::HTTP_CONNECTIONS_MAX,
+        };
+        let port = ClientPort::start(listener, parts, tasks)?;
+        Ok(Self {
+            port,
+            door,
+            forwarder,
+        })
+    }
+
+    /// This node is a member: clients come in, and requests for other nodes' sessions find them.
+    fn join(&self, config: &ServeConfig, node: &Node, adapter: &Arc<Adapter>) {
+        self.forwarder.connect(adapter.consensus().clone());
+        adapter.serve_sessions(self.port.engine());
+        let event_bytes_max = config.cluster.event_bytes_max as usize;
+        let clients = Clients::new(Arc::clone(adapter), namespaces(config), event_bytes_max);
+        self.door.unlock(clients);
+        tokio::spawn(report::run(
+            Arc::clone(adapter),
+            Arc::clone(self.port.engine()),
+            node.metrics.clone(),
+        ));
+    }
 }
 
 struct Node {
@@ -176,17 +224,9 @@ fn namespaces(config: &ServeConfig) -> Namespaces {
     }
 }
 
-fn client_port(
-    config: &ServeConfig,
-    node: &Node,
-    door: &Arc<Door>,
-    entropy: Entropy,
-    listener: TcpListener,
-    tasks: Tasks,
-) -> Result<ClientPort, ServeError> {
-    let development = config.mode == Mode::Development;
+fn sessions(config: &ServeConfig) -> EngineConfig {
     let engine = &config.engine;
-    let sessions = EngineConfig {
+    EngineConfig {
         ping_interval: engine.ping_interval,
         ping_timeout: engine.ping_timeout,
         connect_timeout: engine.connect_timeout,
@@ -195,17 +235,7 @@ fn client_port(
             bytes_max: engine.outbox_bytes_max,
             frames_max: engine.outbox_frames_max,
         },
-    };
-    let acceptor = Arc::<Door>::clone(door);
-    let engine = Engine::new(config.node_id, sessions, entropy, acceptor);
-    let parts = ClientPortParts {
-        engine: Arc::new(engine),
-        readiness: Arc::<Admin>::clone(&node.admin) as Arc<dyn Readiness>,
-        extra: development.then(|| page::router(config.page_dir.clone())),
-        sessions_max: config.engine.sessions_max,
-        http_connections_max: config.engine.sessions_max + limits::HTTP_CONNECTIONS_MAX,
-    };
-    Ok(ClientPort::start(listener, parts, tasks)?)
+    }
 }
 
 /// Not ready, no new sessions, leadership away, sessions closed at a pace, then the end.

@@ -27,6 +27,8 @@ pub const MAX_PAYLOAD_BYTES: usize = 1_000_000;
 pub const PING_INTERVAL: Duration = Duration::from_secs(25);
 /// Time a client has for its PONG by default (reference: 20 s).
 pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Lateness of a timer that is not held against the clock of the heartbeat.
+pub const TIMER_SLACK: Duration = Duration::from_millis(10);
 /// Time a session may live without joining a namespace (reference `connectTimeout`: 45 s).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
 /// Time a closing session may use to write what waits and its close frame; then TCP is cut.
@@ -36,6 +38,22 @@ pub const CLOSE_FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 pub const CLOSE_LINGER_DEADLINE: Duration = Duration::from_secs(1);
 /// Bytes read and discarded during that wait.
 pub const CLOSE_LINGER_BYTES_MAX: usize = 256 * 1024;
+/// Time a closing session on polling has to fetch what waits and then its close packet, each with a
+/// GET of its own. After that its next GET is answered as unknown, which ends it as well.
+pub const POLLING_CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+/// Time from a WebSocket's arrival for a session on polling to the end of its upgrade (reference
+/// `upgradeTimeout`: 10 s); after that the WebSocket is closed and the session stays on polling.
+pub const PROBE_DEADLINE: Duration = Duration::from_secs(10);
+/// Requests that this node has forwarded to others and waits for; above, a request gets 503. A GET
+/// waits as long as its session has nothing to say. Below the streams of a peer connection.
+pub const FORWARDS_IN_FLIGHT_MAX: usize = 16 * 1024;
+/// Time that the body of a POST for another node's session may take to arrive; the owner's
+/// heartbeat judges its client only on what has arrived.
+pub const FORWARD_RECEIVE_DEADLINE: Duration = Duration::from_secs(20);
+/// Time that a forwarded request may take beyond the heartbeat, which answers every GET.
+pub const FORWARD_SLACK: Duration = Duration::from_secs(5);
+/// Pause between two releases of a waiting GET during an upgrade, as in the reference.
+pub const PROBE_RELEASE_EVERY: Duration = Duration::from_millis(100);
 
 /// Engine.IO sessions on one node by default; above, a handshake gets 503 and goes elsewhere.
 pub const SESSIONS_MAX: usize = 100_000;

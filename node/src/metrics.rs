@@ -131,6 +131,8 @@ metrics_table! {
         "Client operations refused, by error code";
     Counter relay_sent(kind) "roomcast_relay_sent_total"
         "Messages sent to other nodes outside the log, by kind";
+    Counter forwards(result) "roomcast_forwarded_requests_total"
+        "Requests of polling clients forwarded to the node that owns their session, by result";
     Counter relay_received(kind) "roomcast_relay_received_total"
         "Messages received from other nodes outside the log, by kind";
     Counter relay_dropped(kind) "roomcast_relay_dropped_total"

@@ -76,7 +76,7 @@ impl App {
                 socket
                     .to(room(text))
                     .emit_volatile(event, Vec::new())
-                    .unwrap();
+                    .expect("it is small");
                 json!(true)
             }
             "ask" => {
@@ -116,7 +116,7 @@ impl Handler for App {
         };
         Ok(Admission {
             identity: Some(name.to_owned()),
-            data: None,
+            ..Admission::default()
         })
     }
 
@@ -192,6 +192,9 @@ impl Node {
         let parts = ClientPortParts {
             engine: Arc::new(Engine::new(1, EngineConfig::standard(), entropy, door)),
             readiness: Arc::new(Always),
+            owners: None,
+            path: roomcast::server::ENGINE_PATH.to_owned(),
+            cors: roomcast::server::Cors::Off,
             extra: None,
             sessions_max: 100,
             http_connections_max: 100,

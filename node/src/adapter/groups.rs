@@ -14,6 +14,7 @@ use super::renewal;
 use super::replica::{Applied, Replica};
 use super::requests::{Answer, Requests};
 use super::retention;
+use crate::engine::Engine;
 use crate::ids::{Entropy, GroupId, SocketId};
 use crate::limits;
 use crate::raft::{Config, Consensus, PeerHandler, StartError, StateMachine};
@@ -42,6 +43,7 @@ pub struct Adapter {
     entropy: Entropy,
     requests: Arc<Requests>,
     relay: Relay,
+    peers: Arc<Peers>,
 }
 
 impl Adapter {
@@ -83,6 +85,7 @@ impl Adapter {
             entropy: start.entropy,
             requests,
             relay,
+            peers: Arc::clone(&peers),
         });
         peers.serve(&adapter);
         tokio::spawn(renewal::run(Arc::clone(&adapter)));
@@ -121,6 +124,11 @@ impl Adapter {
     #[must_use]
     pub fn consensus(&self) -> &Consensus {
         &self.consensus
+    }
+
+    /// From now on requests that other nodes forward for sessions of `engine` are answered.
+    pub fn serve_sessions(&self, engine: &Arc<Engine>) {
+        self.peers.serve_sessions(engine);
     }
 
     /// The one source of random numbers.

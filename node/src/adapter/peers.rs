@@ -8,13 +8,15 @@ use futures_util::stream::{BoxStream, StreamExt};
 use prost::Message;
 use roomcast_proto::command::{Batch, Command, command::Body};
 use roomcast_proto::peer::{
-    Emit, Lease, ProposeRequest, ProposeResponse, RelayRequest, RelayResponse, RenewRequest,
-    RenewResponse, relay_request::Kind,
+    Emit, ForwardRequest, ForwardResponse, Lease, ProposeRequest, ProposeResponse, RelayRequest,
+    RelayResponse, RenewRequest, RenewResponse, relay_request::Kind,
 };
 use tonic::Status;
 
+use super::forward;
 use super::groups::Adapter;
 use super::requests::Answer;
+use crate::engine::Engine;
 use crate::ids::{GroupId, NodeId, Position, SocketId};
 use crate::raft::{PeerHandler, ProposeError, ProposeStream};
 use crate::state::{COMMAND_VERSION, Event};
@@ -23,12 +25,14 @@ use crate::state::{COMMAND_VERSION, Event};
 #[derive(Debug)]
 pub(crate) struct Peers {
     adapter: OnceLock<Weak<Adapter>>,
+    engine: OnceLock<Weak<Engine>>,
 }
 
 impl Peers {
     pub(crate) fn new() -> Self {
         Self {
             adapter: OnceLock::new(),
+            engine: OnceLock::new(),
         }
     }
 
@@ -36,6 +40,13 @@ impl Peers {
     pub(crate) fn serve(&self, adapter: &Arc<Adapter>) {
         if self.adapter.set(Arc::downgrade(adapter)).is_err() {
             tracing::error!("peers are served twice");
+        }
+    }
+
+    /// From now on requests for sessions are answered.
+    pub(crate) fn serve_sessions(&self, engine: &Arc<Engine>) {
+        if self.engine.set(Arc::downgrade(engine)).is_err() {
+            tracing::error!("sessions are served twice");
         }
     }
 
@@ -108,6 +119,16 @@ impl PeerHandler for Peers {
             }
         }
         Ok(RelayResponse {})
+    }
+
+    async fn on_forward(
+        &self,
+        _from: NodeId,
+        request: ForwardRequest,
+    ) -> Result<ForwardResponse, Status> {
+        let engine = self.engine.get().and_then(Weak::upgrade);
+        let engine = engine.ok_or_else(|| Status::unavailable("this node is starting"))?;
+        forward::answer(&engine, request).await
     }
 }
 

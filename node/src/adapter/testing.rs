@@ -16,7 +16,7 @@ pub(super) fn session(frames_max: usize) -> SessionHandle {
         frames_max,
     };
     let sid = Sid::generate(1, &Entropy::from_seed(1));
-    SessionHandle::new(sid, limits, Arc::new(Counters::default()))
+    SessionHandle::new(sid, limits, Arc::new(Counters::default()), None)
 }
 
 /// Takes what waits in a session's outbox; control frames are none.

@@ -20,7 +20,8 @@ const CONTROL_PAYLOAD_MAX: usize = 125;
 pub struct Frames {
     /// Complete frames, back to back.
     websocket: Bytes,
-    /// The Engine.IO text packet, type digit first; empty for a control frame of the transport.
+    /// The Engine.IO text packet, type digit first; empty for a binary message on its own and for a
+    /// control frame of the transport.
     text: Bytes,
     /// Binary message payloads that follow the text packet.
     attachments: Box<[Bytes]>,
@@ -44,6 +45,16 @@ impl Frames {
     )]
     pub fn with_attachments(packet: Bytes, attachments: Vec<Bytes>) -> Arc<Self> {
         Arc::new(Self::build(&packet, &attachments, Class::Message))
+    }
+
+    /// A binary message on its own.
+    #[must_use]
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "the caller gives its bytes up: they are copied"
+    )]
+    pub fn binary(message: Bytes) -> Arc<Self> {
+        Arc::new(Self::build(&[], &[message], Class::Message))
     }
 
     /// An Engine.IO packet of the heartbeat.
@@ -103,7 +114,9 @@ impl Frames {
                 .map(|a| header_len(a.len()))
                 .sum::<usize>();
         let mut buffer = BytesMut::with_capacity(headers + packet.len() + payload);
-        put_frame(&mut buffer, TEXT, packet);
+        if !packet.is_empty() {
+            put_frame(&mut buffer, TEXT, packet);
+        }
         for attachment in attachments {
             put_frame(&mut buffer, BINARY, attachment);
         }
@@ -114,7 +127,11 @@ impl Frames {
             at = start + len;
             websocket.slice(start..at)
         };
-        let text = payload_of(packet.len());
+        let text = if packet.is_empty() {
+            Bytes::new()
+        } else {
+            payload_of(packet.len())
+        };
         let attachments = attachments.iter().map(|a| payload_of(a.len())).collect();
         Self {
             websocket,
@@ -203,6 +220,10 @@ mod tests {
         assert_eq!(&attachments[0][..], &[1, 2]);
         assert_eq!(&attachments[1][..], &[7; 200]);
         assert_eq!(frames.len(), 16 + 200);
+        let alone = Frames::binary(Bytes::from_static(&[1, 2]));
+        assert_eq!(&alone.websocket()[..], b"\x82\x02\x01\x02");
+        assert!(alone.packets().0.is_empty());
+        assert_eq!(&alone.packets().1[0][..], &[1, 2]);
     }
 
     #[test]

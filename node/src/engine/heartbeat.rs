@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::close::CloseReason;
+use crate::limits;
 
 /// What a session has to do next about its deadlines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +80,12 @@ impl Heartbeat {
         }
         let due = match self.phase {
             Phase::Idle(at) if now >= at => {
-                self.phase = Phase::Pinged(now + self.ping_timeout);
+                // From when it was due: a timer's own lateness does not add up. From nearly now, if
+                // the whole process was late.
+                let from = now
+                    .checked_sub(limits::TIMER_SLACK)
+                    .map_or(at, |t| at.max(t));
+                self.phase = Phase::Pinged(from + self.ping_timeout);
                 return Beat::Ping;
             }
             Phase::Pinged(at) if now >= at => {

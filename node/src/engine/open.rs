@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use roomcast_proto::engineio::OpenPacket;
+use roomcast_proto::engineio::{OpenPacket, Transport};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use super::counters::Counters;
 use super::frames::Frames;
-use super::handler::{Acceptor, Handshake};
+use super::handler::{Acceptor, Handler, Handshake};
+use super::polling::{Link, Polling, PollingSink, PollingSource};
 use super::registry::Registry;
 use super::run::SessionTask;
 use super::session::{EngineConfig, SessionHandle};
@@ -89,46 +90,94 @@ impl Engine {
         R: AsyncRead + Unpin + Send,
         W: AsyncWrite + Unpin + Send,
     {
-        let task = self.open(connection, handshake);
+        let (handle, handler) = self.open(Transport::WebSocket, handshake);
+        let max_payload = self.config.max_payload;
+        let task = SessionTask {
+            handle,
+            source: WebSocketSource::new(connection.read, max_payload, &connection.received),
+            sink: WebSocketSink::new(connection.write),
+            handler,
+            registry: Arc::clone(&self.registry),
+        };
         task.run(&self.config).await;
     }
 
-    fn open<R, W>(
-        &self,
-        connection: WebSocketConnection<R, W>,
+    /// Opens a session over polling, and the future that runs it to its end. Its first GET brings
+    /// the OPEN packet.
+    pub fn open_polling(
+        self: &Arc<Self>,
         handshake: Handshake,
-    ) -> SessionTask<WebSocketSource<R>, WebSocketSink<W>>
-    where
-        R: AsyncRead + Unpin + Send,
-        W: AsyncWrite + Unpin + Send,
+    ) -> (Polling, impl Future<Output = ()> + Send + use<>) {
+        let (handle, handler) = self.open(Transport::Polling, handshake);
+        let polling = Polling::of(handle.clone()).expect("opened on polling");
+        let task = SessionTask {
+            source: PollingSource::new(handle.clone()),
+            sink: PollingSink::new(handle.clone(), self.config.max_payload),
+            handle,
+            handler,
+            registry: Arc::clone(&self.registry),
+        };
+        let engine = Arc::clone(self);
+        (polling, async move { task.run(&engine.config).await })
+    }
+
+    /// Moves a session from polling to an upgraded connection, when its client goes through with
+    /// it; else closes the connection. Done with either, not at the session's end.
+    pub async fn upgrade_polling<R, W>(
+        &self,
+        polling: &Polling,
+        connection: WebSocketConnection<R, W>,
+    ) where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
     {
+        polling.upgrade(connection, &self.config).await;
+    }
+
+    /// The node, as its sids say.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Bytes of one payload of a client.
+    #[must_use]
+    pub fn max_payload(&self) -> usize {
+        self.config.max_payload
+    }
+
+    fn open(
+        &self,
+        transport: Transport,
+        handshake: Handshake,
+    ) -> (SessionHandle, Box<dyn Handler>) {
         let sid = Sid::generate(self.node, &self.entropy);
-        let handle = SessionHandle::new(sid, self.config.outbox, Arc::clone(&self.counters));
-        debug!(?sid, remote = %handshake.remote, transport = "websocket", "session opens");
+        let link = match transport {
+            Transport::Polling => Some(Link::default()),
+            Transport::WebSocket => None,
+        };
+        let counters = Arc::clone(&self.counters);
+        let handle = SessionHandle::new(sid, self.config.outbox, counters, link);
+        let transport_name = transport.name();
+        debug!(?sid, remote = %handshake.remote, transport = transport_name, "session opens");
         handle
-            .try_push(&Frames::text(self.open_packet(sid)))
+            .try_push(&Frames::text(self.open_packet(sid, transport)))
             .expect("an empty outbox takes any one frame");
         self.registry.insert(&handle);
         self.counters.session_opened();
         let handler = self.acceptor.open(handshake, handle.clone());
-        SessionTask {
-            handle,
-            source: WebSocketSource::new(
-                connection.read,
-                self.config.max_payload,
-                &connection.received,
-            ),
-            sink: WebSocketSink::new(connection.write),
-            handler,
-            registry: Arc::clone(&self.registry),
-        }
+        (handle, handler)
     }
 
     /// The first packet of a session. Over WebSocket there is nothing left to upgrade to.
-    fn open_packet(&self, sid: Sid) -> bytes::Bytes {
+    fn open_packet(&self, sid: Sid, transport: Transport) -> bytes::Bytes {
+        let upgrades = match transport {
+            Transport::Polling => vec![Transport::WebSocket.name().to_owned()],
+            Transport::WebSocket => Vec::new(),
+        };
         OpenPacket {
             sid: sid.reveal(),
-            upgrades: Vec::new(),
+            upgrades,
             ping_interval_ms: millis(self.config.ping_interval),
             ping_timeout_ms: millis(self.config.ping_timeout),
             max_payload: self.config.max_payload as u64,

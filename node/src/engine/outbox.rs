@@ -77,6 +77,8 @@ struct State {
     pong: Option<Arc<Frames>>,
     /// Someone waits for space since the last time it was told of some.
     waiting: bool,
+    /// Whether the transport takes frames now; a connection always does.
+    carried: bool,
     /// Set once: nothing is taken in any more.
     closed: bool,
 }
@@ -92,6 +94,7 @@ impl Outbox {
             ping: None,
             pong: None,
             waiting: false,
+            carried: true,
             closed: false,
         };
         Self {
@@ -104,10 +107,7 @@ impl Outbox {
 
     /// Queues a message, or refuses it at the limit.
     pub(crate) fn try_push(&self, frames: &Arc<Frames>) -> Result<(), PushError> {
-        let first = {
-            let mut state = self.state.lock();
-            state.admit(frames, self.limits)?
-        };
+        let first = self.state.lock().admit(frames, self.limits)?;
         if first {
             self.task.wake();
         }
@@ -160,7 +160,12 @@ impl Outbox {
     /// Whether a frame pushed now would be written at once.
     pub(crate) fn is_writable(&self) -> bool {
         let state = self.state.lock();
-        !state.closed && state.frames == 0
+        !state.closed && state.frames == 0 && state.carried
+    }
+
+    /// Notes whether the transport takes frames now, for [`Outbox::is_writable`].
+    pub(crate) fn set_carried(&self, carried: bool) {
+        self.state.lock().carried = carried;
     }
 
     /// Messages ever taken in.
@@ -227,8 +232,7 @@ impl Outbox {
         let mut state = self.state.lock();
         state.queue = Batch::new();
         (state.frames, state.bytes) = (0, 0);
-        state.ping = None;
-        state.pong = None;
+        (state.ping, state.pong) = (None, None);
     }
 
     /// Accounts for messages that were written.

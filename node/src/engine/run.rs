@@ -66,10 +66,11 @@ impl<S: PacketSource, K: FrameSink> SessionTask<S, K> {
         let reason = self.handle.begin_close(reason);
         debug!(sid = ?self.handle.sid(), reason = reason.label(), "session closes");
         let (outbox, counters) = (self.handle.outbox(), self.handle.counters());
-        if !reason.flushes() {
+        if !self.sink.flushes(reason) {
             outbox.discard();
             batch.truncate(self.sink.boundary());
         }
+        let deadline = self.sink.close_deadline();
         let (source, sink) = (&mut self.source, &mut self.sink);
         let transport = async {
             if !reason.says_goodbye() {
@@ -82,7 +83,7 @@ impl<S: PacketSource, K: FrameSink> SessionTask<S, K> {
                 }
                 sink.close(reason).await
             };
-            if let Ok(Ok(())) = timeout(limits::CLOSE_FLUSH_DEADLINE, goodbye).await {
+            if let Ok(Ok(())) = timeout(deadline, goodbye).await {
                 // Running out of time is as good as the client's end of stream.
                 timeout(limits::CLOSE_LINGER_DEADLINE, source.linger())
                     .await
@@ -154,6 +155,7 @@ async fn write_once(
     batch: &mut Batch,
 ) -> io::Result<()> {
     let outbox = handle.outbox();
+    sink.ready().await;
     if batch.is_empty() && !outbox.try_take(batch, 0) {
         sink.flush().await?;
         outbox.take(batch).await;

@@ -16,6 +16,7 @@ use super::close::CloseReason;
 use super::counters::Counters;
 use super::frames::Frames;
 use super::outbox::{Closed, Outbox, OutboxLimits, PushError};
+use super::polling::Link;
 use super::sid::Sid;
 use crate::limits;
 
@@ -60,6 +61,8 @@ struct Shared {
     sid: Sid,
     /// What waits for the client, and the waker of the session's task.
     outbox: Outbox,
+    /// Where HTTP requests meet the session; `None` when it began over WebSocket.
+    link: Option<Link>,
     /// How far the session's end has come.
     end: Mutex<End>,
     /// Tells those who wait for the end.
@@ -82,10 +85,18 @@ enum End {
 }
 
 impl SessionHandle {
-    pub(crate) fn new(sid: Sid, limits: OutboxLimits, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        sid: Sid,
+        limits: OutboxLimits,
+        counters: Arc<Counters>,
+        link: Option<Link>,
+    ) -> Self {
+        let outbox = Outbox::new(limits);
+        outbox.set_carried(link.is_none());
         Self(Arc::new(Shared {
             sid,
-            outbox: Outbox::new(limits),
+            outbox,
+            link,
             end: Mutex::new(End::Open),
             ended: Notify::new(),
             joined: AtomicBool::new(false),
@@ -169,6 +180,10 @@ impl SessionHandle {
                 End::Open | End::Closing(_) => notified.await,
             }
         }
+    }
+
+    pub(crate) fn link(&self) -> Option<&Link> {
+        self.0.link.as_ref()
     }
 
     pub(crate) fn outbox(&self) -> &Outbox {

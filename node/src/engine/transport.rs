@@ -3,11 +3,13 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use roomcast_proto::engineio::Packet;
 
 use super::close::CloseReason;
 use super::outbox::{Batch, Outbox, Written};
+use crate::limits;
 
 /// Why no more packets come from a transport.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,12 @@ pub(crate) trait PacketSource: Send {
 
 /// The writing half: takes frames in order.
 pub(crate) trait FrameSink: Send {
+    /// Completes when the transport takes frames at all: while it does not, they stay in the
+    /// outbox, where later ones join them. A connection always does; polling, when a GET waits.
+    fn ready(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Writes as much of a non-empty batch as the transport takes at once and removes what is
     /// written completely from its front. Cancel safe: a frame written in part stays first and is
     /// continued.
@@ -75,4 +83,14 @@ pub(crate) trait FrameSink: Send {
     /// Says goodbye with the reason's code and word, and ends the writing direction. Not before
     /// the batch is empty, or [`FrameSink::boundary`] is 0.
     fn close(&mut self, reason: CloseReason) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Whether what waits is still written before a close of this reason.
+    fn flushes(&self, reason: CloseReason) -> bool {
+        reason.flushes()
+    }
+
+    /// Time for that and for the goodbye.
+    fn close_deadline(&self) -> Duration {
+        limits::CLOSE_FLUSH_DEADLINE
+    }
 }

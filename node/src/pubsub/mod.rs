@@ -46,6 +46,7 @@ impl Handler for Pubsub {
         Ok(Admission {
             identity: identity.map(str::to_owned),
             data,
+            ..Admission::default()
         })
     }
 

@@ -72,6 +72,15 @@ pub trait PeerHandler: Send + Sync + 'static {
         from: NodeId,
         requests: BoxStream<'static, Result<pb::RelayRequest, Status>>,
     ) -> Result<pb::RelayResponse, Status>;
+    /// A request of a client whose session this node owns. Dropped when the client leaves.
+    async fn on_forward(
+        &self,
+        from: NodeId,
+        request: pb::ForwardRequest,
+    ) -> Result<pb::ForwardResponse, Status> {
+        let _: (NodeId, pb::ForwardRequest) = (from, request);
+        Err(Status::unimplemented("no sessions here"))
+    }
 }
 
 /// Where a group stands, as this node knows.

@@ -336,6 +336,12 @@ impl Consensus {
         self.inner.local.peers.client(node, Class::Traffic)
     }
 
+    /// As [`Self::peer_client`], for requests of clients: many wait long, on their own connection.
+    #[must_use]
+    pub fn forward_client(&self, node: NodeId) -> Option<PeerClient<Channel>> {
+        self.inner.local.peers.client(node, Class::Forward)
+    }
+
     /// Stops all groups without handing leadership over, cuts the peer port's connections, and
     /// releases the data directory. What was appended is on disk.
     pub async fn shutdown(&self) {

@@ -28,6 +28,8 @@ pub(crate) enum Class {
     Bulk,
     /// What the floors above send.
     Traffic,
+    /// Requests of clients: many that wait long.
+    Forward,
 }
 
 /// The other nodes.

@@ -107,7 +107,8 @@ headed!(
     ProposeRequest,
     RenewRequest,
     ReadEntriesRequest,
-    RelayRequest
+    RelayRequest,
+    ForwardRequest
 );
 
 impl Service {
@@ -300,6 +301,17 @@ impl Peer for Service {
         let requests = stream::once(async { Ok(first) }).chain(rest).boxed();
         self.handler
             .on_relay(from, requests)
+            .await
+            .map(Response::new)
+    }
+
+    async fn forward(
+        &self,
+        request: Request<pb::ForwardRequest>,
+    ) -> Result<Response<pb::ForwardResponse>, Status> {
+        let from = self.check(request.get_ref())?;
+        self.handler
+            .on_forward(from, request.into_inner())
             .await
             .map(Response::new)
     }

@@ -44,8 +44,8 @@ pub(crate) const APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes in flight on one stream, and on one connection.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
-/// Calls at once on one connection: some per group and class.
-pub(crate) const STREAM_COUNT_MAX: u32 = 1024;
+/// Calls at once on one connection: some per group and class, one per forwarded request.
+pub(crate) const STREAM_COUNT_MAX: u32 = 1024 + crate::limits::FORWARDS_IN_FLIGHT_MAX as u32;
 /// See [`STREAM_WINDOW_BYTES`].
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 

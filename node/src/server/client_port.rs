@@ -18,17 +18,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
-use tracing::{debug, warn};
+use tracing::debug;
 
+use super::cors::Cors;
 use super::handshake;
 use super::listener::{Accepted, ConnectionLimit, accept_loop};
 use super::respond;
-use crate::engine::{CloseReason, DrainPace, Engine, Refused};
+use crate::engine::{CloseReason, DrainPace, Engine, Owners, Refused};
 use crate::limits;
 use crate::shutdown::Tasks;
 
-/// Where Engine.IO lives; the trailing slash belongs to it, as in the reference.
-const ENGINE_PATH: &str = "/socket.io/";
+/// Where clients look for Engine.IO unless told otherwise; the trailing slash belongs to it, as in
+/// the reference.
+pub const ENGINE_PATH: &str = "/socket.io/";
 
 /// Whether the node should get new clients; for `/readyz`.
 pub trait Readiness: Send + Sync {
@@ -45,6 +47,12 @@ pub struct ClientPortParts {
     pub engine: Arc<Engine>,
     /// Answers `/readyz`.
     pub readiness: Arc<dyn Readiness>,
+    /// Reaches the sessions of other nodes; `None` where there are none.
+    pub owners: Option<Arc<dyn Owners>>,
+    /// Where Engine.IO lives: [`ENGINE_PATH`] for stock clients.
+    pub path: String,
+    /// Which pages of other origins may talk to it.
+    pub cors: Cors,
     /// Answers every other path: the demo page in development.
     pub extra: Option<Router>,
     /// Sessions at once; above, a handshake gets 503.
@@ -68,14 +76,18 @@ pub(super) struct Shared {
     pub(super) tasks: Tasks,
     /// Answers `/readyz`.
     readiness: Arc<dyn Readiness>,
+    /// Reaches the sessions of other nodes.
+    pub(super) owners: Option<Arc<dyn Owners>>,
+    /// Where Engine.IO lives.
+    path: String,
+    /// Which pages of other origins may talk to it.
+    pub(super) cors: Cors,
     /// Answers every other path.
     extra: Option<Router>,
     /// One permit per session.
     sessions: Arc<Semaphore>,
     /// Set once: no new sessions, not ready.
     draining: AtomicBool,
-    /// Set once the operator was told that a client asked for polling.
-    told_of_polling: AtomicBool,
 }
 
 impl ClientPort {
@@ -90,12 +102,14 @@ impl ClientPort {
             engine: parts.engine,
             tasks,
             readiness: parts.readiness,
+            owners: parts.owners,
+            path: parts.path,
+            cors: parts.cors,
             extra: parts.extra,
             sessions: Arc::new(Semaphore::new(
                 parts.sessions_max.min(Semaphore::MAX_PERMITS),
             )),
             draining: AtomicBool::new(false),
-            told_of_polling: AtomicBool::new(false),
         });
         let counters = Arc::clone(shared.engine.counters());
         let owner = Arc::clone(&shared);
@@ -166,16 +180,6 @@ impl Shared {
         Arc::clone(&self.sessions).try_acquire_owned().ok()
     }
 
-    /// Says once why clients with the stock transports are refused; they ask again and again.
-    pub(super) fn tell_of_polling(&self) {
-        if !self.told_of_polling.swap(true, Relaxed) {
-            warn!(
-                "a client asked for polling, which this version does not serve: \
-                 clients need transports: [\"websocket\"] (said once)"
-            );
-        }
-    }
-
     fn ready(&self) -> Response<Body> {
         let ready = if self.draining.load(Relaxed) {
             Err("draining".to_owned())
@@ -230,7 +234,7 @@ async fn route(
     request: Request<Incoming>,
 ) -> Response<Body> {
     match request.uri().path() {
-        ENGINE_PATH => handshake::handle(shared, remote, request),
+        path if path == shared.path => handshake::handle(shared, remote, request).await,
         "/healthz" if is_read(&request) => respond::text(StatusCode::OK, "ok\n"),
         "/readyz" if is_read(&request) => shared.ready(),
         _ => match &shared.extra {

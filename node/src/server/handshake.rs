@@ -1,34 +1,36 @@
-//! A request to the Engine.IO path: refused with the reference's codes, or upgraded and handed to
-//! the engine. The HTTP side of the connection ends there; nothing of it stays in memory.
+//! A request to the Engine.IO path: refused with the reference's codes, answered as polling, or
+//! upgraded and handed to the engine. The HTTP side of an upgraded connection ends there; nothing
+//! of it stays in memory.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::header::{HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use roomcast_proto::engineio::{HandshakeError, Query, RequestKind, Target, Transport};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tracing::debug;
 
 use super::client_port::Shared;
-use super::respond;
+use super::polling::Owner;
+use super::{polling, respond};
 use crate::engine::open::WebSocketConnection;
-use crate::engine::{Handshake, Refused, Sid};
+use crate::engine::{Handshake, Polling, Refused, Sid};
 use crate::limits;
 
-/// Transports a handshake may ask for. Polling comes with the forwarding of requests between nodes:
-/// without that it would need sticky sessions.
-const ENABLED: [Transport; 1] = [Transport::WebSocket];
+/// Transports a request may speak.
+const ENABLED: [Transport; 2] = [Transport::Polling, Transport::WebSocket];
 
 /// Why a handshake gets no session.
-enum Rejection {
+pub(super) enum Rejection {
     /// For good: the reference's codes.
     Bad(HandshakeError),
     /// For now: 503.
@@ -42,13 +44,17 @@ impl From<HandshakeError> for Rejection {
 }
 
 /// Answers a request to the Engine.IO path.
-pub(super) fn handle(
+pub(super) async fn handle(
     shared: &Arc<Shared>,
     remote: SocketAddr,
     request: Request<Incoming>,
 ) -> Response<Body> {
+    if let Some(response) = shared.cors.preflight(&request) {
+        return response;
+    }
     let counters = shared.engine.counters();
-    match upgrade(shared, remote, request) {
+    let origin = request.headers().get(ORIGIN).cloned();
+    let mut response = match answer(shared, remote, request).await {
         Ok(response) => response,
         Err(Rejection::Bad(error)) => {
             counters.handshake_bad();
@@ -60,16 +66,55 @@ pub(super) fn handle(
             debug!(%remote, reason = %refused.reason, "handshake refused for now");
             respond::refused(&refused)
         }
+    };
+    shared.cors.allow(origin, response.headers_mut());
+    response
+}
+
+async fn answer(
+    shared: &Arc<Shared>,
+    remote: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Rejection> {
+    let query = Query::parse(request.uri().query().unwrap_or(""))?;
+    let kind = kind(&request);
+    match query.verify(kind, &ENABLED)? {
+        Target::New { transport } => {
+            let handshake = Handshake::new(query.rest, request.headers(), remote);
+            let permit = admit(shared, &handshake)?;
+            match transport {
+                Transport::WebSocket => {
+                    let session = Wanted::New(handshake, permit);
+                    upgrade(shared, request, session)
+                }
+                Transport::Polling => polling::open(shared, handshake, permit).await,
+            }
+        }
+        Target::Existing { sid, transport } => {
+            let sid = Sid::parse(&sid).ok_or(HandshakeError::UnknownSid)?;
+            let owner = match &shared.owners {
+                Some(owners) if sid.node() != shared.engine.node() => {
+                    Owner::Other(Arc::clone(owners), sid)
+                }
+                _ => Owner::Here(find(shared, &sid)?),
+            };
+            match (transport, kind) {
+                (Transport::WebSocket, RequestKind::Upgrade) => match owner {
+                    Owner::Here(polling) => upgrade(shared, request, Wanted::Upgrade(polling)),
+                    // A session does not move between nodes yet: its client stays on polling.
+                    Owner::Other(..) => Err(HandshakeError::BadRequest.into()),
+                },
+                (Transport::Polling, RequestKind::Get | RequestKind::Other) => {
+                    polling::handle(shared, &owner, request).await
+                }
+                _ => Err(HandshakeError::BadRequest.into()),
+            }
+        }
     }
 }
 
-fn upgrade(
-    shared: &Arc<Shared>,
-    remote: SocketAddr,
-    mut request: Request<Incoming>,
-) -> Result<Response<Body>, Rejection> {
-    let query = Query::parse(request.uri().query().unwrap_or(""))?;
-    verify(shared, &query, kind(&request))?;
+/// A place for a new session, when the node takes one of this client.
+fn admit(shared: &Shared, handshake: &Handshake) -> Result<OwnedSemaphorePermit, Rejection> {
     shared.admit().map_err(Rejection::Later)?;
     let permit = shared.session_permit().ok_or_else(|| {
         Rejection::Later(Refused {
@@ -77,12 +122,32 @@ fn upgrade(
             reason: "too many sessions".to_owned(),
         })
     })?;
-    let handshake = Handshake::new(query.rest, request.headers(), remote);
-    shared
-        .engine
-        .acceptor()
-        .authorize(&handshake)
-        .map_err(|forbidden| HandshakeError::Forbidden(forbidden.message.into()))?;
+    let authorized = shared.engine.acceptor().authorize(handshake);
+    authorized.map_err(|forbidden| HandshakeError::Forbidden(forbidden.message.into()))?;
+    Ok(permit)
+}
+
+/// The session of a request. One that began over WebSocket has its one transport; nothing else can
+/// be asked of it.
+fn find(shared: &Shared, sid: &Sid) -> Result<Polling, HandshakeError> {
+    let session = shared.engine.registry().get(sid);
+    let session = session.ok_or(HandshakeError::UnknownSid)?;
+    Polling::of(session).ok_or(HandshakeError::BadRequest)
+}
+
+/// What an upgraded connection is for.
+enum Wanted {
+    /// A session of its own; the permit lives as long as that.
+    New(Handshake, OwnedSemaphorePermit),
+    /// To take this one over.
+    Upgrade(Polling),
+}
+
+fn upgrade(
+    shared: &Arc<Shared>,
+    mut request: Request<Incoming>,
+    wanted: Wanted,
+) -> Result<Response<Body>, Rejection> {
     let mut response =
         create_response_with_body(&request, Body::empty).map_err(|_| HandshakeError::BadRequest)?;
     if let Some(protocol) = first_protocol(request.headers()) {
@@ -94,22 +159,8 @@ fn upgrade(
     let owner = Arc::clone(shared);
     shared
         .tasks
-        .spawn(async move { serve(owner, on_upgrade, handshake, permit).await });
+        .spawn(async move { serve(owner, on_upgrade, wanted).await });
     Ok(response)
-}
-
-fn verify(shared: &Shared, query: &Query, kind: RequestKind) -> Result<(), HandshakeError> {
-    let target = query.verify(kind, &ENABLED).inspect_err(|_| {
-        if query.transport.as_deref() == Some(Transport::Polling.name()) {
-            shared.tell_of_polling();
-        }
-    })?;
-    let Target::Existing { sid, .. } = target else {
-        return Ok(());
-    };
-    // A session that began over WebSocket has its one transport; nothing else can be asked of it.
-    let known = Sid::parse(&sid).and_then(|sid| shared.engine.registry().get(&sid));
-    Err(known.map_or(HandshakeError::UnknownSid, |_| HandshakeError::BadRequest))
 }
 
 fn kind<B>(request: &Request<B>) -> RequestKind {
@@ -136,13 +187,8 @@ fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     }
 }
 
-/// Waits for the upgraded connection and runs its session. The permit lives as long as the session.
-async fn serve(
-    shared: Arc<Shared>,
-    on_upgrade: OnUpgrade,
-    handshake: Handshake,
-    _permit: OwnedSemaphorePermit,
-) {
+/// Waits for the upgraded connection and runs its session, or brings it to the session it is for.
+async fn serve(shared: Arc<Shared>, on_upgrade: OnUpgrade, wanted: Wanted) {
     let upgraded = match tokio::time::timeout(limits::UPGRADE_DEADLINE, on_upgrade).await {
         Ok(Ok(upgraded)) => upgraded,
         Ok(Err(error)) => return debug!(%error, "client left during the upgrade"),
@@ -156,7 +202,7 @@ async fn serve(
                 write,
                 received,
             };
-            shared.engine.serve_websocket(connection, handshake).await;
+            run(&shared, connection, wanted).await;
         }
         Err(upgraded) => {
             let (read, write) = tokio::io::split(TokioIo::new(*upgraded));
@@ -165,7 +211,24 @@ async fn serve(
                 write,
                 received: Bytes::new(),
             };
-            Box::pin(shared.engine.serve_websocket(connection, handshake)).await;
+            Box::pin(run(&shared, connection, wanted)).await;
+        }
+    }
+}
+
+async fn run<R, W>(shared: &Shared, connection: WebSocketConnection<R, W>, wanted: Wanted)
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    match wanted {
+        Wanted::New(handshake, _permit) => {
+            shared.engine.serve_websocket(connection, handshake).await;
+        }
+        Wanted::Upgrade(polling) => {
+            let upgrade = shared.engine.upgrade_polling(&polling, connection);
+            // Boxed: the size of a WebSocket session's task is memory of every session.
+            Box::pin(upgrade).await;
         }
     }
 }

@@ -1,13 +1,16 @@
 //! What listens where. So far the client port: Engine.IO, health, and the demo page in development.
 //!
-//! Reading order: [`listener`], [`client_port`], `handshake`.
+//! Reading order: [`listener`], [`client_port`], `handshake`, `polling`, `cors`.
 
 pub mod client_port;
+mod cors;
 mod handshake;
 pub mod listener;
+mod polling;
 mod respond;
 
 #[cfg(test)]
 mod tests;
 
-pub use client_port::{ClientPort, ClientPortParts, Readiness};
+pub use client_port::{ClientPort, ClientPortParts, ENGINE_PATH, Readiness};
+pub use cors::Cors;

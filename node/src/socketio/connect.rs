@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::dispatch::Slot;
-use super::handler::{Admission, ConnectRequest, Rejection, SharedHandler};
+use super::handler::{Admission, ConnectRequest, Recovery, Rejection, SharedHandler};
 use super::socket::Socket;
 use crate::adapter::{Adapter, Attach, Attached, Completion, Failure, Group, LocalSocket};
 use crate::engine::{CloseReason, Frames, Handshake, SessionHandle};
@@ -276,7 +276,8 @@ fn read_offset(value: &Value) -> resume::Offset {
     }
 }
 
-fn applicant(admission: Admission, recoverable: bool) -> Applicant {
+fn applicant(admission: Admission, wants_recovery: bool) -> Applicant {
+    let recoverable = wants_recovery && admission.recovery == Recovery::Offered;
     let data = admission
         .data
         .map_or_else(Bytes::new, |data| data.to_string().into());

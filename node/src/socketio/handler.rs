@@ -50,6 +50,18 @@ pub struct Admission {
     pub identity: Option<String>,
     /// JSON that member lists show.
     pub data: Option<Value>,
+    /// Whether the client may resume.
+    pub recovery: Recovery,
+}
+
+/// Whether a client gets a `pid` and offsets to resume with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Recovery {
+    /// Unless it declines.
+    #[default]
+    Offered,
+    /// Never: its handlers see exactly the arguments that were sent.
+    Off,
 }
 
 /// A refused connect.

@@ -20,7 +20,7 @@ mod tests;
 pub use ack::Ack;
 pub use broadcast::{Broadcast, Target};
 pub use client::{Clients, Door};
-pub use handler::{Admission, ConnectRequest, Event, Handler, Rejection};
+pub use handler::{Admission, ConnectRequest, Event, Handler, Recovery, Rejection};
 pub use namespaces::Namespaces;
 pub(crate) use operation::Place;
 pub use operation::{Operation, OperationError};

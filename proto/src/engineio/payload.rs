@@ -6,7 +6,19 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::engineio::Packet;
 use crate::error::DecodeError;
 
-const SEPARATOR: u8 = 0x1e;
+/// Stands between packets; no packet contains it.
+pub const SEPARATOR: u8 = 0x1e;
+
+/// Splits the first packet off a payload; the rest, if there is any, shares its memory. The packet
+/// does not when there is a rest: keeping a small message must not pin a large payload.
+#[must_use]
+pub fn split_first(payload: &Bytes) -> (Bytes, Option<Bytes>) {
+    let mut parts = payload.splitn(2, |&byte| byte == SEPARATOR);
+    match (parts.next(), parts.next()) {
+        (Some(first), Some(rest)) => (Bytes::copy_from_slice(first), Some(payload.slice_ref(rest))),
+        _ => (payload.clone(), None),
+    }
+}
 
 /// Splits and decodes a payload; a bad packet refuses the whole of it.
 ///

@@ -119,7 +119,7 @@ impl World {
         let sid = Sid::generate(NODE, &self.entropy);
         let limits = EngineConfig::standard().outbox;
         let attach = Attach {
-            session: SessionHandle::new(sid, limits, Arc::<Counters>::default()),
+            session: SessionHandle::new(sid, limits, Arc::<Counters>::default(), None),
             namespace: "/".into(),
             identity: None,
             recoverable: true,

@@ -1,6 +1,9 @@
 //! The client port over real TCP, as bytes.
 
+mod forward;
+mod polling;
 mod port;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,10 +19,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{ClientPort, ClientPortParts, Readiness, listener};
+use super::{ClientPort, ClientPortParts, Cors, ENGINE_PATH, Readiness, listener};
 use crate::engine::{
     Acceptor, CloseReason, DrainPace, Engine, EngineConfig, Forbidden, Frames, Handler, Handshake,
-    Message, Refused, SessionHandle,
+    Message, Owners, Refused, SessionHandle,
 };
 use crate::ids::Entropy;
 use crate::limits;
@@ -37,13 +40,11 @@ struct Echo {
 #[async_trait]
 impl Handler for Echo {
     async fn on_message(&mut self, message: Message) -> Result<(), CloseReason> {
-        let Message::Text(text) = message else {
-            return Err(CloseReason::ParseError);
+        let echo = match message {
+            Message::Text(text) if &text[..] == b"block" => std::future::pending().await,
+            Message::Text(text) => Frames::text(Bytes::from([b"4", &text[..]].concat())),
+            Message::Binary(bytes) => Frames::binary(bytes),
         };
-        if &text[..] == b"block" {
-            std::future::pending::<()>().await;
-        }
-        let echo = Frames::text(Bytes::from([b"4", &text[..]].concat()));
         self.session
             .try_push(&echo)
             .map_err(|_| CloseReason::SlowConsumer)
@@ -92,21 +93,40 @@ impl Readiness for Upper {
 }
 
 fn port_with(sessions_max: usize, http_connections_max: usize) -> (ClientPort, Arc<Upper>) {
+    port_of(EngineConfig::standard(), sessions_max, http_connections_max)
+}
+
+fn port_of(
+    config: EngineConfig,
+    sessions_max: usize,
+    http_connections_max: usize,
+) -> (ClientPort, Arc<Upper>) {
     let upper = Arc::new(Upper::default());
     let acceptor: Arc<dyn Acceptor> = upper.clone();
-    let engine = Engine::new(5, EngineConfig::standard(), Entropy::from_seed(9), acceptor);
+    let engine = Engine::new(5, config, Entropy::from_seed(9), acceptor);
+    let limits = (sessions_max, http_connections_max);
+    let port = port_over(Arc::new(engine), upper.clone(), limits, None);
+    (port, upper)
+}
+
+fn port_over(
+    engine: Arc<Engine>,
+    upper: Arc<Upper>,
+    (sessions_max, http_connections_max): (usize, usize),
+    owners: Option<Arc<dyn Owners>>,
+) -> ClientPort {
     let parts = ClientPortParts {
-        engine: Arc::new(engine),
-        readiness: upper.clone(),
+        engine,
+        readiness: upper,
+        owners,
+        path: ENGINE_PATH.to_owned(),
+        cors: Cors::AnyOrigin,
         extra: Some(Router::new().route("/", get(async || "a page"))),
         sessions_max,
         http_connections_max,
     };
     let listener = listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    (
-        ClientPort::start(listener, parts, Tasks::new()).unwrap(),
-        upper,
-    )
+    ClientPort::start(listener, parts, Tasks::new()).unwrap()
 }
 
 fn port() -> (ClientPort, Arc<Upper>) {

@@ -46,76 +46,56 @@ async fn a_session_opens_echoes_and_ends_over_tcp() {
     assert_eq!(port.engine().registry().count(), 0);
 }
 
+/// The error body of the reference.
+fn refusal(code: u8) -> String {
+    let message = match code {
+        0 => "Transport unknown",
+        1 => "Session ID unknown",
+        2 => "Bad handshake method",
+        3 => "Bad request",
+        _ => "Unsupported protocol version",
+    };
+    format!(r#"{{"code":{code},"message":"{message}"}}"#)
+}
+
+#[tokio::test]
+async fn a_second_websocket_of_a_session_is_a_bad_request() {
+    let (port, _) = port();
+    let mut stream = open(&port).await;
+    stream
+        .write_all(&[0x81, 0x81, 0, 0, 0, 0, b'6'])
+        .await
+        .unwrap();
+    let sid = port.engine().registry().sessions()[0].sid().reveal();
+    for (sid, code) in [(sid.as_str(), 3), (&format!("{}x", &sid[..20]), 1)] {
+        let line = format!("GET /socket.io/?EIO=4&transport=websocket&sid={sid}");
+        let (status, body, _) = ask(&port, &line, UPGRADE).await;
+        assert_eq!((status.as_str(), body), ("400", refusal(code)));
+    }
+}
+
 #[tokio::test]
 async fn bad_handshakes_get_the_references_codes() {
     let (port, _) = port();
-    let sid = {
-        let mut stream = open(&port).await;
-        stream
-            .write_all(&[0x81, 0x81, 0, 0, 0, 0, b'6'])
-            .await
-            .unwrap();
-        let sid = port.engine().registry().sessions()[0].sid().reveal();
-        let path = format!("/socket.io/?EIO=4&transport=websocket&sid={sid}");
-        let (status, body, _) = ask(&port, &format!("GET {path}"), UPGRADE).await;
-        assert_eq!(
-            (status.as_str(), body.as_str()),
-            ("400", r#"{"code":3,"message":"Bad request"}"#)
-        );
-        sid
-    };
     let plain = "Host: a\r\n";
-    let unknown = format!(
-        "GET /socket.io/?EIO=4&transport=websocket&sid={}x",
-        &sid[..20]
-    );
-    for (line, headers, code, message) in [
-        (
-            "GET /socket.io/?EIO=4&transport=websockets",
-            UPGRADE,
-            0,
-            "Transport unknown",
-        ),
-        (
-            "GET /socket.io/?EIO=4&transport=polling",
-            plain,
-            0,
-            "Transport unknown",
-        ),
-        ("GET /socket.io/?EIO=4", UPGRADE, 0, "Transport unknown"),
-        (unknown.as_str(), UPGRADE, 1, "Session ID unknown"),
-        (
-            "POST /socket.io/?EIO=4&transport=websocket",
-            plain,
-            2,
-            "Bad handshake method",
-        ),
-        (
-            "GET /socket.io/?EIO=4&transport=websocket",
-            plain,
-            3,
-            "Bad request",
-        ),
-        (
-            "GET /socket.io/?EIO=3&transport=websocket",
-            UPGRADE,
-            5,
-            "Unsupported protocol version",
-        ),
-        (
-            "GET /socket.io/?transport=websocket",
-            UPGRADE,
-            5,
-            "Unsupported protocol version",
-        ),
+    for (method, query, headers, code) in [
+        ("GET", "EIO=4&transport=websockets", UPGRADE, 0),
+        ("GET", "EIO=4&transport=webtransport", plain, 0),
+        ("POST", "EIO=4&transport=polling", plain, 2),
+        ("GET", "EIO=4&transport=polling&sid=abc", plain, 1),
+        ("GET", "EIO=4&transport=polling", UPGRADE, 3),
+        ("GET", "EIO=3&transport=polling", plain, 5),
+        ("GET", "EIO=abc&transport=polling", plain, 5),
+        ("GET", "EIO=4", UPGRADE, 0),
+        ("POST", "EIO=4&transport=websocket", plain, 2),
+        ("GET", "EIO=4&transport=websocket", plain, 3),
+        ("GET", "EIO=3&transport=websocket", UPGRADE, 5),
+        ("GET", "transport=websocket", UPGRADE, 5),
     ] {
-        let (status, body, head) = ask(&port, line, headers).await;
+        let line = format!("{method} /socket.io/?{query}");
+        let (status, body, head) = ask(&port, &line, headers).await;
         assert_eq!(status, "400", "{line}");
-        assert_eq!(
-            body,
-            format!(r#"{{"code":{code},"message":"{message}"}}"#),
-            "{line}"
-        );
+        assert_eq!(body, refusal(code), "{line}");
         assert!(head.contains("content-type: application/json"), "{head}");
     }
 }

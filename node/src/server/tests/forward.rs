@@ -1,0 +1,108 @@
+//! Requests that arrive at a node which does not own their session. The way between the nodes is a
+//! call here; that it is one over the network is tested with real nodes.
+
+use super::polling::{POLLING, answer, begin, begin_get, get, post, reply};
+use super::*;
+use crate::engine::{Forwarded, RequestError, Sid};
+
+/// The one other node, while it is there.
+struct Other(Mutex<Option<Arc<Engine>>>);
+
+#[async_trait]
+impl Owners for Other {
+    async fn forward(&self, sid: Sid, request: Forwarded) -> Result<Bytes, RequestError> {
+        assert_eq!(sid.node(), 5, "only foreign sessions are asked for");
+        let engine = self.0.lock().clone().ok_or(RequestError::Unknown)?;
+        engine.answer_forwarded(&sid, request).await
+    }
+}
+
+/// The owner, and a node that owns nothing.
+fn two() -> (ClientPort, ClientPort, Arc<Other>) {
+    let (owner, _) = port();
+    let other = Arc::new(Other(Mutex::new(Some(Arc::clone(owner.engine())))));
+    let upper = Arc::new(Upper::default());
+    let acceptor: Arc<dyn Acceptor> = upper.clone();
+    let config = EngineConfig::standard();
+    let engine = Engine::new(6, config, Entropy::from_seed(10), acceptor);
+    let owners: Arc<dyn Owners> = other.clone();
+    let elsewhere = port_over(Arc::new(engine), upper, (10, 100), Some(owners));
+    (owner, elsewhere, other)
+}
+
+const UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
+const BAD_REQUEST: &str = r#"{"code":3,"message":"Bad request"}"#;
+
+#[tokio::test]
+async fn any_node_answers_for_the_owner() {
+    let (owner, elsewhere, other) = two();
+    let sid = begin(&owner).await;
+    assert_eq!(
+        post(&elsewhere, &sid, "4a\x1ebAQID").await,
+        answer(200, "ok")
+    );
+    assert_eq!(get(&elsewhere, &sid).await, answer(200, "4a\x1ebAQID"));
+    assert_eq!(post(&owner, &sid, "4b").await, answer(200, "ok"));
+    assert_eq!(get(&elsewhere, &sid).await, answer(200, "4b"));
+    let large = "4".repeat(1_000_001);
+    assert_eq!(post(&elsewhere, &sid, &large).await, answer(413, ""));
+    assert_eq!(post(&elsewhere, &sid, "1").await, answer(200, "ok"));
+    for port in [&owner, &elsewhere] {
+        assert_eq!(get(port, &sid).await, answer(400, UNKNOWN));
+        assert_eq!(post(port, &sid, "4a").await, answer(400, UNKNOWN));
+    }
+    let sid = begin(&owner).await;
+    other.0.lock().take();
+    assert_eq!(get(&elsewhere, &sid).await, answer(400, UNKNOWN), "at once");
+    assert_eq!(elsewhere.engine().registry().count(), 0);
+}
+
+#[tokio::test]
+async fn the_rules_hold_across_nodes() {
+    let (owner, elsewhere, _other) = two();
+    let gone = async |sid: &str| {
+        let sid = Sid::parse(sid).unwrap();
+        soon(async {
+            while owner.engine().registry().get(&sid).is_some() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    };
+    // Two GETs, one at each.
+    let sid = begin(&owner).await;
+    let session = owner.engine().registry().sessions().remove(0);
+    let first = begin_get(&elsewhere, &sid).await;
+    while !session.is_writable() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(get(&owner, &sid).await, answer(400, ""));
+    assert_eq!(reply(first).await.1, "1");
+    gone(&sid).await;
+    // A GET that is cut off.
+    let sid = begin(&owner).await;
+    let session = owner.engine().registry().sessions().remove(0);
+    let waits = begin_get(&elsewhere, &sid).await;
+    while !session.is_writable() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    drop(waits);
+    gone(&sid).await;
+    // A body that is not allowed.
+    let sid = begin(&owner).await;
+    let headers = "Host: a\r\nContent-Length: 0\r\nContent-Type: application/octet-stream\r\n";
+    let line = format!("POST {POLLING}&sid={sid}");
+    assert_eq!(ask(&elsewhere, &line, headers).await.0, "400");
+    gone(&sid).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_elsewhere_is_refused_and_the_session_stays() {
+    let (owner, elsewhere, _other) = two();
+    let sid = begin(&owner).await;
+    let line = format!("GET /socket.io/?EIO=4&transport=websocket&sid={sid}");
+    let (status, body, _) = ask(&elsewhere, &line, UPGRADE).await;
+    assert_eq!((status.as_str(), body.as_str()), ("400", BAD_REQUEST));
+    assert_eq!(post(&elsewhere, &sid, "4a").await, answer(200, "ok"));
+    assert_eq!(get(&owner, &sid).await, answer(200, "4a"));
+}
