@@ -113,6 +113,8 @@ async fn events_reach_exactly_the_members_at_their_position() {
                 seat.join(room).await;
             }
         }
+        // Events between the changes, however fast those are.
+        stage.wait_acked(10, LATER).await;
     }
     let report = stage.finish("membership").await;
     assert!(report.acknowledged > 100, "{report}");

@@ -93,7 +93,8 @@ pub async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Probes and metrics are answered from the first moment on; clients get 503 until there is a lease.
+/// Probes and metrics are answered from the first moment on; clients get 503 until there is a
+/// lease.
 fn serve_api(node: &Node, listener: TcpListener, tasks: &Tasks) {
     let router = api::router(
         Arc::<Admin>::clone(&node.admin),

@@ -19,6 +19,10 @@ const RENEW_EVERY: Duration = Duration::from_millis(500);
 /// How long one renewal may take.
 const RENEW_DEADLINE: Duration = Duration::from_millis(1500);
 
+/// How often a node proposes its cluster settings at its start, and how long it waits for each.
+const SETTINGS_TRIES_MAX: usize = 5;
+const SETTINGS_PAUSE: Duration = Duration::from_millis(700);
+
 /// Runs until the node stops.
 pub(crate) async fn run(adapter: Arc<Adapter>) {
     let mut every = tokio::time::interval(RENEW_EVERY);
@@ -93,12 +97,28 @@ pub(crate) async fn propose_settings(adapter: Arc<Adapter>, settings: Settings) 
         while group.epoch() == 0 || !group.lease.holds() {
             wait.tick().await;
         }
-        if group.view().settings().to_command() != settings {
-            tracing::info!(group = group.id, "proposing this node's cluster settings");
-            let body = Body::Configure(Configure {
-                settings: Some(settings),
-            });
-            group.propose_plain(encode(body)).await;
-        }
+        propose_to(group, settings).await;
     }
+}
+
+/// Nobody answers a proposal: it is made again until the settings change, to these or to what
+/// another node proposed meanwhile.
+async fn propose_to(group: &Group, settings: Settings) {
+    let before = group.view().settings().to_command();
+    for _ in 0..SETTINGS_TRIES_MAX {
+        let present = group.view().settings().to_command();
+        if present == settings || present != before {
+            return;
+        }
+        tracing::info!(group = group.id, "proposing this node's cluster settings");
+        let body = Body::Configure(Configure {
+            settings: Some(settings),
+        });
+        group.propose_plain(encode(body)).await;
+        tokio::time::sleep(SETTINGS_PAUSE).await;
+    }
+    tracing::warn!(
+        group = group.id,
+        "this node's cluster settings are not in force"
+    );
 }

@@ -1,6 +1,6 @@
 //! The upgrade from polling to WebSocket (Engine.IO v4, "Upgrade"): the client probes with
-//! `2probe`, is answered `3probe`, lets its polling run dry and confirms with `5`. Until then, whatever goes
-//! wrong with the WebSocket leaves the session on polling.
+//! `2probe`, is answered `3probe`, lets its polling run dry and confirms with `5`. Until then,
+//! whatever goes wrong with the WebSocket leaves the session on polling.
 
 use std::io;
 
