@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use roomcast_proto::engineio::{base64, payload};
+use tracing::debug;
 
 use super::link::{CLOSE, Link, NOOP, UpgradedSink, Writable};
 use crate::engine::close::CloseReason;
@@ -146,7 +147,14 @@ impl FrameSink for PollingSink {
         }
         self.link().stop_posts();
         match reason {
-            CloseReason::ClientClosed => self.end_with(NOOP),
+            // The client's own GET may be on its way, on another connection: it is released, too.
+            CloseReason::ClientClosed => {
+                let late = tokio::time::timeout(limits::POLLING_RACE_DEADLINE, self.ready());
+                if late.await.is_err() {
+                    debug!(sid = ?self.session.sid(), "no GET to release at the client's close");
+                }
+                self.end_with(NOOP);
+            }
             reason if is_peers_fault(reason) => self.end_with(CLOSE),
             // Alone in its payload, after the one with the last events: a client that is told of
             // both at once hands those events over and then resumes from before them.
