@@ -145,15 +145,19 @@ impl FrameSink for PollingSink {
         if let Some(websocket) = &mut self.websocket {
             return websocket.close(reason).await;
         }
-        self.link().stop_posts();
+        if reason != CloseReason::ClientClosed {
+            self.link().stop_posts();
+        }
         match reason {
             // The client's own GET may be on its way, on another connection: it is released, too.
+            // The POST is answered after it: a GET that follows that answer finds no session.
             CloseReason::ClientClosed => {
                 let late = tokio::time::timeout(limits::POLLING_RACE_DEADLINE, self.ready());
                 if late.await.is_err() {
                     debug!(sid = ?self.session.sid(), "no GET to release at the client's close");
                 }
                 self.end_with(NOOP);
+                self.link().stop_posts();
             }
             reason if is_peers_fault(reason) => self.end_with(CLOSE),
             // Alone in its payload, after the one with the last events: a client that is told of
