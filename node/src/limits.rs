@@ -54,6 +54,9 @@ pub const FORWARDS_IN_FLIGHT_MAX: usize = 16 * 1024;
 pub const FORWARD_RECEIVE_DEADLINE: Duration = Duration::from_secs(20);
 /// Time that a forwarded request may take beyond the heartbeat, which answers every GET.
 pub const FORWARD_SLACK: Duration = Duration::from_secs(5);
+/// Pause between the answer to a probe and the first release of a waiting GET: time for a
+/// confirmation that was sent along with the probe.
+pub const PROBE_RELEASE_AFTER: Duration = Duration::from_millis(5);
 /// Pause between two releases of a waiting GET during an upgrade, as in the reference.
 pub const PROBE_RELEASE_EVERY: Duration = Duration::from_millis(100);
 

@@ -20,6 +20,9 @@ pub(super) const NOOP: Bytes = Bytes::from_static(b"6");
 /// The packet that tells a client of the session's end.
 pub(super) const CLOSE: Bytes = Bytes::from_static(b"1");
 
+/// A GET that waits: for its payload, or for why there is none. Dropped, its session is unknown.
+pub(super) type Waiting = oneshot::Sender<Result<Bytes, RequestError>>;
+
 /// One session's meeting place.
 #[derive(Default)]
 pub(crate) struct Link(Mutex<State>);
@@ -27,7 +30,7 @@ pub(crate) struct Link(Mutex<State>);
 #[derive(Default)]
 struct State {
     /// Answers the GET that waits.
-    get: Option<oneshot::Sender<Bytes>>,
+    get: Option<Waiting>,
     /// How far the POST under way has come.
     post: Post,
     /// What carries the session.
@@ -83,12 +86,12 @@ impl Link {
     pub(super) fn begin_get(
         &self,
         outbox: &Outbox,
-    ) -> Result<oneshot::Receiver<Bytes>, RequestError> {
+    ) -> Result<oneshot::Receiver<Result<Bytes, RequestError>>, RequestError> {
         let mut state = self.0.lock();
         state.on_polling()?;
         if let Some(first) = state.get.take() {
             // Not to be told: that GET's client is the one who broke the rule.
-            first.send(CLOSE).ok();
+            first.send(Ok(CLOSE)).ok();
             state.end(outbox);
             return Err(RequestError::Overlap);
         }
@@ -168,12 +171,13 @@ impl Link {
     /// Answers a GET that waits, so that the client can pause polling.
     pub(super) fn release_get(&self, outbox: &Outbox) {
         if let Some(get) = self.take_get(outbox) {
-            get.send(NOOP).ok();
+            get.send(Ok(NOOP)).ok();
         }
     }
 
     /// The client confirmed: the session's task finds its WebSocket here. `Err` when the session is
-    /// over: the caller closes it.
+    /// over: the caller closes it. A client confirms when its last GET was answered, so one that
+    /// waits now came too late, on another connection.
     pub(super) fn upgrade(
         &self,
         source: UpgradedSource,
@@ -184,8 +188,8 @@ impl Link {
         if !matches!(state.carrier, Carrier::Probed) {
             return Err(sink);
         }
-        if let Some(get) = state.get.take() {
-            get.send(NOOP).ok();
+        if let Some(late) = state.get.take() {
+            late.send(Err(RequestError::Upgraded)).ok();
         }
         state.carrier = Carrier::WebSocket(Some(source), Some(sink));
         outbox.set_carried(true);
@@ -232,7 +236,7 @@ impl Link {
     }
 
     /// Takes the GET that waits, to answer it.
-    pub(super) fn take_get(&self, outbox: &Outbox) -> Option<oneshot::Sender<Bytes>> {
+    pub(super) fn take_get(&self, outbox: &Outbox) -> Option<Waiting> {
         let mut state = self.0.lock();
         let get = state.get.take();
         if get.is_some() && !matches!(state.carrier, Carrier::WebSocket(..)) {
@@ -253,7 +257,7 @@ impl Link {
     pub(super) fn end(&self, last: Bytes, outbox: &Outbox) {
         let mut state = self.0.lock();
         if let Some(get) = state.get.take() {
-            get.send(last).ok();
+            get.send(Ok(last)).ok();
         }
         if !matches!(state.carrier, Carrier::WebSocket(..)) {
             state.end(outbox);

@@ -62,7 +62,7 @@ impl Polling {
         let mut cut = Cut::armed(self);
         let answer = answered.await;
         cut.armed = false;
-        answer.map_err(|_| RequestError::Unknown)
+        answer.unwrap_or(Err(RequestError::Unknown))
     }
 
     /// Begins a POST.

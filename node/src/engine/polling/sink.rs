@@ -122,7 +122,8 @@ impl FrameSink for PollingSink {
             };
             let (payload, written) = self.payload(batch);
             // A client that left before its answer ends the session, see `Polling::get`.
-            get.send(payload).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            get.send(Ok(payload))
+                .map_err(|_| io::ErrorKind::BrokenPipe)?;
             return Ok(written);
         }
     }

@@ -7,7 +7,7 @@ use std::io;
 use bytes::Bytes;
 use roomcast_proto::engineio::Packet;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{interval, timeout};
 use tracing::debug;
 
 use super::link::{Link, UpgradedSink, UpgradedSource};
@@ -76,7 +76,7 @@ impl Probe {
     /// Runs to the client's confirmation; `false` when it says anything else.
     async fn run(&mut self, polling: &Polling, scratch: &Outbox) -> io::Result<bool> {
         let every = limits::PROBE_RELEASE_EVERY;
-        let mut release = interval_at(Instant::now() + every, every);
+        let mut release = interval(every);
         let mut probed = false;
         loop {
             let packet = tokio::select! {
@@ -91,7 +91,9 @@ impl Probe {
                 Ok(Packet::Ping(data)) if data == Bytes::from_static(b"probe") => {
                     self.answer().await?;
                     probed = true;
-                    polling.link().release_get(polling.session().outbox());
+                    // Not at once: a client that confirms in the same breath has no GET to be
+                    // released, and what it sends on polling then comes too late.
+                    release.reset_after(limits::PROBE_RELEASE_AFTER);
                 }
                 Ok(Packet::Upgrade) => return Ok(probed),
                 _ => return Ok(false),

@@ -47,6 +47,26 @@ async fn upgraded(port: &ClientPort, sid: &str) -> TcpStream {
 }
 
 #[tokio::test]
+async fn a_get_beside_the_confirmation_comes_too_late() {
+    let (port, _) = port();
+    let sid = begin(&port).await;
+    let late = begin_get(&port, &sid).await;
+    let session = port.engine().registry().sessions().remove(0);
+    while !session.is_writable() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let mut stream = websocket(&port, &sid).await;
+    // Two frames in one write: no client has a GET waiting then.
+    let probe = b"\x81\x86\0\0\0\x002probe\x81\x81\0\0\0\x005";
+    stream.write_all(probe).await.unwrap();
+    let (status, body, _) = reply(late).await;
+    assert_eq!((status, body), answer(400, BAD_REQUEST));
+    assert_eq!(hear(&mut stream).await, "3probe");
+    say(&mut stream, "4hello").await;
+    assert_eq!(hear(&mut stream).await, "4hello");
+}
+
+#[tokio::test]
 async fn an_upgrade_releases_the_get_and_moves_the_session() {
     let (port, upper) = port();
     let sid = begin(&port).await;
