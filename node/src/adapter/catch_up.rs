@@ -10,7 +10,7 @@ use super::fanout::Progress;
 use super::history::History;
 use super::replica::Replica;
 use super::socket::LocalSocket;
-use crate::engine::{CloseReason, Frames};
+use crate::engine::{CloseReason, Closed};
 use crate::ids::{GroupId, Position};
 use crate::limits;
 use crate::state::GroupState;
@@ -90,7 +90,7 @@ impl CatchUp {
                 rest = later;
             }
             cursor = cursor.max(owed.through.min(through));
-            self.flush_held(cursor).await?;
+            socket.replay(cursor, None).await?;
             if socket.try_go_live(cursor) {
                 return Ok(());
             }
@@ -111,27 +111,16 @@ impl CatchUp {
             if view.is_excepted(&self.socket.id, &event.except, event.position) {
                 continue;
             }
-            self.flush_held(event.position).await?;
             let frames = Encoded::new(&event, self.replica.epoch()).frames(self.socket.recoverable);
-            self.push(frames).await?;
+            self.socket.replay(event.position, Some(&frames)).await?;
         }
         Ok(())
     }
+}
 
-    async fn flush_held(&self, position: Position) -> Result<(), Ended> {
-        for frames in self.socket.take_held(position) {
-            self.push(frames).await?;
-        }
-        Ok(())
-    }
-
-    async fn push(&self, frames: Arc<Frames>) -> Result<(), Ended> {
-        // The transport may go on without this socket, even with a newer one of its namespace.
-        if self.socket.is_stopped() {
-            return Err(Ended::NotOurs);
-        }
-        let pushed = self.socket.session.push_when_space(frames).await;
-        pushed.map_err(|_| Ended::NotOurs)
+impl From<Closed> for Ended {
+    fn from(_: Closed) -> Self {
+        Self::NotOurs
     }
 }
 

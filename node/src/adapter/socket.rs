@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::engine::{CloseReason, Frames, PushError, SessionHandle};
+use crate::engine::{CloseReason, Closed, Frames, PushError, SessionHandle};
 use crate::ids::{Incarnation, Pid, Position, SocketId};
 use crate::limits;
 
@@ -229,14 +229,54 @@ impl LocalSocket {
         }
     }
 
-    /// Takes the held answers that stand at or before `position`.
-    pub(crate) fn take_held(&self, position: Position) -> Vec<Arc<Frames>> {
-        let mut delivery = self.delivery.lock();
-        let mut taken = Vec::new();
-        while delivery.held.front().is_some_and(|(at, _)| *at <= position) {
-            taken.extend(delivery.held.pop_front().map(|(_, frames)| frames));
+    /// Puts the held answers up to `position` into the outbox, then the replay's `event` of that
+    /// position; at the pace of the transport, and each in one step with what counts as delivered.
+    ///
+    /// # Errors
+    /// [`Closed`] when somebody else delivers the rest, or nobody.
+    pub(crate) async fn replay(
+        &self,
+        position: Position,
+        event: Option<&Arc<Frames>>,
+    ) -> Result<(), Closed> {
+        loop {
+            self.session.space().await?;
+            if self.try_replay(position, event)? {
+                return Ok(());
+            }
         }
-        taken
+    }
+
+    /// As far as there is space now; whether that was all.
+    fn try_replay(&self, position: Position, event: Option<&Arc<Frames>>) -> Result<bool, Closed> {
+        let mut delivery = self.delivery.lock();
+        // The transport may go on without this socket, even with a newer one of its namespace.
+        if delivery.mode == Mode::Closed {
+            return Err(Closed);
+        }
+        while let Some((at, frames)) = delivery.held.front()
+            && *at <= position
+        {
+            if !self.fits(frames)? {
+                return Ok(false);
+            }
+            delivery.held.pop_front();
+        }
+        if let Some(frames) = event {
+            if !self.fits(frames)? {
+                return Ok(false);
+            }
+            delivery.delivered = delivery.delivered.max(position);
+        }
+        Ok(true)
+    }
+
+    fn fits(&self, frames: &Arc<Frames>) -> Result<bool, Closed> {
+        match self.session.try_push(frames) {
+            Ok(()) => Ok(true),
+            Err(PushError::Full) => Ok(false),
+            Err(PushError::Closed) => Err(Closed),
+        }
     }
 
     /// Turns live if the fan-out has seen nothing for this socket that `cursor` does not cover; in

@@ -114,28 +114,23 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues a message once at most half of the limits waits: the pace of a reader of the log. One
-    /// such waiter at a time keeps the order; several are served in no promised order.
-    pub(crate) async fn push_when_space(&self, frames: Arc<Frames>) -> Result<(), Closed> {
+    /// Waits until at most half of the limits is used: the pace of a reader of the log. What it then
+    /// pushes is admitted as any message, so several readers may share the rest.
+    pub(crate) async fn space(&self) -> Result<(), Closed> {
         loop {
             let mut notified = pin!(self.space.notified());
             notified.as_mut().enable();
-            let pushed = {
+            {
                 let mut state = self.state.lock();
-                let pushed = state.admit_when_low(&frames, self.limits);
-                state.waiting |= pushed == Err(PushError::Full);
-                pushed
-            };
-            match pushed {
-                Ok(first) => {
-                    if first {
-                        self.task.wake();
-                    }
+                if state.closed {
+                    return Err(Closed);
+                }
+                if state.is_low(self.limits) {
                     return Ok(());
                 }
-                Err(PushError::Closed) => return Err(Closed),
-                Err(PushError::Full) => notified.await,
+                state.waiting = true;
             }
+            notified.await;
         }
     }
 
@@ -277,17 +272,6 @@ impl State {
         Ok(self.queue.len() == 1)
     }
 
-    fn admit_when_low(
-        &mut self,
-        frames: &Arc<Frames>,
-        limits: OutboxLimits,
-    ) -> Result<bool, PushError> {
-        if !self.closed && !self.is_low(limits) {
-            return Err(PushError::Full);
-        }
-        self.admit(frames, limits)
-    }
-
     fn is_low(&self, limits: OutboxLimits) -> bool {
         self.bytes <= limits.bytes_max / 2 && self.frames <= limits.frames_max / 2
     }
@@ -374,13 +358,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiting_pusher_goes_on_below_low_water_and_learns_of_the_end() {
+    async fn who_waits_for_space_goes_on_below_low_water_and_learns_of_the_end() {
         let outbox = Arc::new(outbox(100, 100));
         outbox.try_push(&frame(60)).unwrap();
         let other = Arc::clone(&outbox);
         let waiter = tokio::spawn(async move {
-            let first = other.push_when_space(frame(10)).await;
-            (first, other.push_when_space(frame(90)).await)
+            let first = other.space().await;
+            other.try_push(&frame(60)).unwrap();
+            (first, other.space().await)
         });
         tokio::task::yield_now().await;
         assert_eq!(outbox.pushed(), 1, "62 of 100 bytes is above low water");

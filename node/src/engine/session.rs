@@ -123,13 +123,13 @@ impl SessionHandle {
         pushed
     }
 
-    /// Queues frames once less than half of the outbox is used: for a replay at the client's pace.
-    /// The caller pushes from one task at a time, or the order is not its own.
+    /// Waits until less than half of the outbox is used: for a replay at the client's pace, which
+    /// then pushes.
     ///
     /// # Errors
     /// [`Closed`] when the session is closing or closed.
-    pub async fn push_when_space(&self, frames: Arc<Frames>) -> Result<(), Closed> {
-        self.0.outbox.push_when_space(frames).await
+    pub async fn space(&self) -> Result<(), Closed> {
+        self.0.outbox.space().await
     }
 
     /// Whether a frame pushed now would be written now: nothing is queued or being written. What

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::adapter::proposer::encode;
+use crate::adapter::testing::texts;
 use crate::engine::{Counters, EngineConfig, SessionHandle, Sid};
 use crate::ids::{Entropy, Pid};
 use crate::raft::{Committed, StateMachine};
@@ -237,13 +238,18 @@ async fn an_event_that_expects_answers_waits_for_its_place_in_a_replay() {
             .await;
     }
     let at = Position::new(world.index, 0);
-    assert!(
-        resumed
-            .take_held(Position::new(world.index - 1, 0))
-            .is_empty(),
+    texts(&resumed.session);
+    resumed
+        .replay(Position::new(world.index - 1, 0), None)
+        .await
+        .unwrap();
+    assert_eq!(
+        texts(&resumed.session),
+        [""; 0],
         "the log brings the one that is replayed"
     );
-    assert_eq!(resumed.take_held(at).len(), 1);
+    resumed.replay(at, None).await.unwrap();
+    assert_eq!(texts(&resumed.session).len(), 1);
     assert!(!resumed.take_asked(2), "nobody asked for this answer");
     assert!(resumed.take_asked(1) && !resumed.take_asked(1), "once");
 }

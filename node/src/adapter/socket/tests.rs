@@ -84,8 +84,10 @@ fn held_answers_stand_before_the_first_event_after_them() {
     let (socket, session) = catching_up(3, 7);
     socket.answer_at(at(8), text("8"));
     socket.answer_at(at(10), text("10"));
-    assert_eq!(socket.take_held(at(7)).len(), 0);
-    assert_eq!(socket.take_held(at(8)).len(), 1);
+    assert_eq!(socket.try_replay(at(7), Some(&text("7"))), Ok(true));
+    assert_eq!(socket.delivered(), at(7));
+    assert_eq!(socket.try_replay(at(8), None), Ok(true));
+    assert_eq!(texts(&session), ["7", "8"]);
     assert!(socket.try_go_live(at(9)));
     assert_eq!(
         texts(&session),
@@ -108,7 +110,8 @@ fn a_closed_socket_takes_nothing_and_forgets_what_waits() {
     assert!(!socket.deliver(at(9), None, never) && !socket.deliver_volatile(|_| never()));
     assert!(socket.try_go_live(at(9)), "its catch-up ends");
     assert!(socket.is_stopped(), "and does not bring it back to life");
-    assert_eq!(socket.take_held(at(100)).len(), 0);
+    assert_eq!(socket.try_replay(at(100), Some(&text("e"))), Err(Closed));
+    assert_eq!(socket.delivered(), at(9), "as the replay said last");
     assert_eq!(texts(&session), [""; 0]);
 }
 
@@ -278,22 +281,18 @@ impl Model {
             return;
         };
         if let Some(position) = self.page.pop_front() {
-            self.flush(position);
-            self.session
-                .try_push(&text(format!("e{position}")))
-                .unwrap();
+            self.replay(position, Some(&text(format!("e{position}"))));
+            assert_eq!(self.socket.delivered(), position);
             return;
         }
         self.cursor = page_through;
         self.page_through = None;
-        self.flush(self.cursor);
+        self.replay(self.cursor, None);
         self.live = self.socket.try_go_live(self.cursor);
     }
 
-    fn flush(&self, position: Position) {
-        for frames in self.socket.take_held(position) {
-            self.session.try_push(&frames).unwrap();
-        }
+    fn replay(&self, position: Position, event: Option<&Arc<Frames>>) {
+        assert_eq!(self.socket.try_replay(position, event), Ok(true));
     }
 
     fn expected(&self) -> Vec<String> {

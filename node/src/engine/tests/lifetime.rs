@@ -226,7 +226,8 @@ async fn a_slow_reader_loses_nothing_and_pings_overtake_its_backlog() {
     let pusher = tokio::spawn(async move {
         for i in 0..2000_u32 {
             let text = format!("{i}:{}", "y".repeat(1000));
-            session.push_when_space(message_frame(&text)).await.unwrap();
+            session.space().await.unwrap();
+            session.try_push(&message_frame(&text)).unwrap();
         }
     });
     sleep(seconds(26)).await;
