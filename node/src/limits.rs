@@ -54,6 +54,29 @@ pub const FORWARDS_IN_FLIGHT_MAX: usize = 16 * 1024;
 pub const FORWARD_RECEIVE_DEADLINE: Duration = Duration::from_secs(20);
 /// Time that a forwarded request may take beyond the heartbeat, which answers every GET.
 pub const FORWARD_SLACK: Duration = Duration::from_secs(5);
+/// Time that a session whose client confirmed an upgrade at another node has to become quiet, so
+/// that it can move: operations, handlers, answers. After that its bytes are carried instead.
+pub const MOVE_SETTLE_DEADLINE: Duration = Duration::from_secs(2);
+/// How often a session that is about to move is looked at.
+pub const MOVE_SETTLE_STEP: Duration = Duration::from_millis(1);
+/// Bytes that may wait in the outbox of a session that moves: they travel in one message. With more
+/// its bytes are carried instead.
+pub const MOVE_OUTBOX_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// Sessions that moved to other nodes and whose ids are remembered, so that a late request is
+/// refused as after any upgrade; the oldest are forgotten, and then unknown.
+pub const MOVED_SIDS_MAX: usize = 4096;
+/// Time that the owner of a session may take to say whether a WebSocket at another node may probe.
+pub const UPGRADE_BEGIN_DEADLINE: Duration = Duration::from_secs(5);
+/// Time from a session's departure to the moment when all its sockets are in place elsewhere; after
+/// that it has lost its transport, as far as its old owner knows.
+pub const MOVE_DEADLINE: Duration = Duration::from_secs(8);
+/// Messages of an upgrade under way between two nodes; above, the sender waits, and with it the
+/// client whose bytes are carried.
+pub const UPGRADE_QUEUE_MAX: usize = 4;
+/// Time that one direction of a carried WebSocket has after the other has ended.
+pub const CARRY_END_DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes of one message that carries a WebSocket's bytes, and of what waits at either end.
+pub const CARRY_CHUNK_BYTES: usize = 16 * 1024;
 /// Pause between the answer to a probe and the first release of a waiting GET: time for a
 /// confirmation that was sent along with the probe.
 pub const PROBE_RELEASE_AFTER: Duration = Duration::from_millis(5);

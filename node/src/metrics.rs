@@ -133,6 +133,9 @@ metrics_table! {
         "Messages sent to other nodes outside the log, by kind";
     Counter forwards(result) "roomcast_forwarded_requests_total"
         "Requests of polling clients forwarded to the node that owns their session, by result";
+    Counter forwarded_upgrades(result) "roomcast_forwarded_upgrades_total"
+        "Upgrades whose WebSocket landed on another node than their session, by result: moved, \
+         carried (the session stayed and its bytes are proxied), refused, lost";
     Counter relay_received(kind) "roomcast_relay_received_total"
         "Messages received from other nodes outside the log, by kind";
     Counter relay_dropped(kind) "roomcast_relay_dropped_total"

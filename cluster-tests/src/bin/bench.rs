@@ -2,7 +2,8 @@
 //! is user and system time of the node processes; the machine is shared: foreign load is shown.
 //!
 //! Environment: `RUNS` (3), `PERIOD_S` (10) per measurement, `SOCKETS` (1000) in the room,
-//! `CONNECTS` (5000) idle connections, `ROOMCAST_BIN`. Data goes to `TMPDIR`: a real disk, please.
+//! `CONNECTS` (5000) idle connections, `ONLY` (some of `idle,fan_out,upgrade,durable`),
+//! `ROOMCAST_BIN`. Data goes to `TMPDIR`: a real disk, please.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use roomcast_cluster_tests::client::Client;
 use roomcast_cluster_tests::cluster::{Cluster, ClusterSpec};
+use roomcast_cluster_tests::http::metric;
 use roomcast_cluster_tests::load::procfs::{busy_time, cpu_times, resident_bytes};
-use roomcast_cluster_tests::load::room::{ROOM, Tally, connect, listen};
+use roomcast_cluster_tests::load::room::{ROOM, Tally, Way, connect, listen};
 use roomcast_cluster_tests::load::socket::LeanSocket;
 use roomcast_cluster_tests::load::speaker::{Pace, Speaker};
 use roomcast_cluster_tests::process::NodeProcess;
@@ -34,6 +36,7 @@ struct Settings {
     period: Duration,
     sockets: usize,
     connects: usize,
+    only: Option<String>,
 }
 
 impl Settings {
@@ -49,7 +52,13 @@ impl Settings {
             period: Duration::from_secs(number("PERIOD_S", 10).max(1) as u64),
             sockets: number("SOCKETS", 1_000),
             connects: number("CONNECTS", 5_000),
+            only: std::env::var("ONLY").ok(),
         }
+    }
+
+    fn measures(&self, part: &str) -> bool {
+        let only = self.only.as_deref();
+        only.is_none_or(|only| only.split(',').any(|named| named == part))
     }
 }
 
@@ -140,12 +149,12 @@ impl Meter {
 /// CPU per connect and memory per idle connection.
 async fn idle(settings: &Settings, cluster: &Cluster, table: &mut Table) -> io::Result<()> {
     let nodes = cluster.nodes.len();
-    let warm = connect(&cluster.clients(), 200, "warm").await?;
+    let warm = connect(&cluster.clients(), Way::WebSocket, 200, "warm").await?;
     sleep(REST).await;
     let meter = Meter::start(cluster);
     let resident = meter.resident();
     let started = Instant::now();
-    let sockets = connect(&cluster.clients(), settings.connects, ROOM).await?;
+    let sockets = connect(&cluster.clients(), Way::WebSocket, settings.connects, ROOM).await?;
     let (elapsed, cpu) = (started.elapsed().as_secs_f64(), meter.server());
     let count = settings.connects as f64;
     table.add(
@@ -167,9 +176,14 @@ async fn idle(settings: &Settings, cluster: &Cluster, table: &mut Table) -> io::
 }
 
 /// Server CPU per delivery to one large room.
-async fn fan_out(settings: &Settings, cluster: &Cluster, table: &mut Table) -> io::Result<()> {
+async fn fan_out(
+    settings: &Settings,
+    cluster: &Cluster,
+    way: Way,
+    table: &mut Table,
+) -> io::Result<()> {
     let nodes = cluster.nodes.len();
-    let sockets = connect(&cluster.clients(), settings.sockets, ROOM).await?;
+    let sockets = connect(&cluster.clients(), way, settings.sockets, ROOM).await?;
     let tally = Tally::new(settings.sockets, IN_FLIGHT);
     let listeners = listen(sockets, &tally);
     let mut speaker = Speaker::new(LeanSocket::connect(cluster.addrs[0].client).await?);
@@ -194,7 +208,11 @@ async fn fan_out(settings: &Settings, cluster: &Cluster, table: &mut Table) -> i
             ages.get(ages.len() * share / 100)
                 .map_or(0.0, |us| f64::from(*us) / 1e3)
         };
-        let row = |what: &str| format!("{} sockets, {name}: {what}", settings.sockets);
+        let by = match way {
+            Way::WebSocket => "",
+            Way::Polling => " by polling and upgrade elsewhere",
+        };
+        let row = |what: &str| format!("{} sockets{by}, {name}: {what}", settings.sockets);
         table.add(
             &row("server CPU s per M deliveries"),
             nodes,
@@ -212,8 +230,25 @@ async fn fan_out(settings: &Settings, cluster: &Cluster, table: &mut Table) -> i
     }
     let faults = tally.faults.load(Ordering::Relaxed);
     table.add("sockets lost or out of order", nodes, faults as f64);
+    if way == Way::Polling {
+        for result in ["moved", "carried"] {
+            let count = upgrades(cluster, result).await;
+            table.add(&format!("upgrades elsewhere: {result}"), nodes, count);
+        }
+    }
     drop(listeners);
     Ok(())
+}
+
+/// Upgrades that landed on another node than their session, with this result, at all nodes.
+async fn upgrades(cluster: &Cluster, result: &str) -> f64 {
+    let label = format!("result=\"{result}\"");
+    let mut total = 0.0;
+    for node in 0..cluster.nodes.len() {
+        let text = cluster.metrics(node).await;
+        total += metric(&text, "roomcast_forwarded_upgrades_total", &[&label]);
+    }
+    total
 }
 
 /// Durable publishes a second through one WebSocket, at the leader and elsewhere.
@@ -261,9 +296,17 @@ async fn run(settings: &Settings, table: &mut Table) -> io::Result<()> {
             println!("run {run} of {}, {nodes} node(s)", settings.runs);
             let spec = ClusterSpec::new(nodes);
             // A fresh cluster for each, so that none inherits memory or log from another.
-            idle(settings, &Cluster::start(&spec).await?, table).await?;
-            fan_out(settings, &Cluster::start(&spec).await?, table).await?;
-            durable(settings, &Cluster::start(&spec).await?, table).await?;
+            if settings.measures("idle") {
+                idle(settings, &Cluster::start(&spec).await?, table).await?;
+            }
+            for (way, name) in [(Way::WebSocket, "fan_out"), (Way::Polling, "upgrade")] {
+                if settings.measures(name) && (way == Way::WebSocket || nodes > 1) {
+                    fan_out(settings, &Cluster::start(&spec).await?, way, table).await?;
+                }
+            }
+            if settings.measures("durable") {
+                durable(settings, &Cluster::start(&spec).await?, table).await?;
+            }
         }
     }
     Ok(())

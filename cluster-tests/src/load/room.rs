@@ -114,17 +114,31 @@ fn slot(seq: u64) -> usize {
     usize::try_from(seq % RING as u64).unwrap_or(0)
 }
 
+/// How a socket comes to its WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// At once.
+    WebSocket,
+    /// By polling at one node and an upgrade at the next.
+    Polling,
+}
+
 /// Connects `count` sockets over the nodes in turn, each in `room`.
 ///
 /// # Errors
 /// When one is refused.
 pub async fn connect(
     nodes: &[SocketAddr],
+    way: Way,
     count: usize,
     room: &str,
 ) -> io::Result<Vec<LeanSocket>> {
     let attempts = (0..count).map(|number| async move {
-        let mut socket = LeanSocket::connect(nodes[number % nodes.len()]).await?;
+        let node = |number: usize| nodes[number % nodes.len()];
+        let mut socket = match way {
+            Way::WebSocket => LeanSocket::connect(node(number)).await?,
+            Way::Polling => LeanSocket::connect_by_polling(node(number), node(number + 1)).await?,
+        };
         socket.join(room).await?;
         Ok(socket)
     });

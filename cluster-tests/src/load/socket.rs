@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::http::{self, Answer};
+
 /// Grows when a frame does not fit.
 const BUFFER_BYTES: usize = 8 * 1024;
 /// A handshake answer that is longer is none.
@@ -28,25 +30,56 @@ impl LeanSocket {
     /// # Errors
     /// When the server refuses one of them.
     pub async fn connect(addr: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(addr).await?;
-        stream.set_nodelay(true)?;
-        let buffer = vec![0; BUFFER_BYTES];
-        let mut socket = Self {
-            stream,
-            buffer,
-            filled: 0,
-            frame: Vec::new(),
-        };
-        socket.upgrade(addr).await?;
+        let mut socket = Self::open(addr).await?;
+        socket.upgrade(addr, "").await?;
         socket.wait_for(b"0{").await?;
         socket.send(b"40").await?;
         socket.wait_for(b"40{").await?;
         Ok(socket)
     }
 
-    async fn upgrade(&mut self, addr: SocketAddr) -> io::Result<()> {
+    /// As a stock client does it behind a balancer: connects over polling at one node, and upgrades
+    /// at another.
+    ///
+    /// # Errors
+    /// When a server refuses one of them.
+    pub async fn connect_by_polling(first: SocketAddr, second: SocketAddr) -> io::Result<Self> {
+        const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+        let body = |answer: Result<Answer, _>| match answer {
+            Ok(Answer { status: 200, body }) => Ok(body),
+            other => Err(io::Error::other(format!("{other:?}"))),
+        };
+        let opened = body(http::get(first, POLLING).await)?;
+        let sid = opened.split('"').nth(3).unwrap_or_default().to_owned();
+        let session = format!("{POLLING}&sid={sid}");
+        body(http::post(second, &session, "40").await)?;
+        let connected = body(http::get(second, &session).await)?;
+        if !connected.starts_with("40{") {
+            return Err(io::Error::other(connected));
+        }
+        let mut socket = Self::open(second).await?;
+        socket.upgrade(second, &format!("&sid={sid}")).await?;
+        socket.send(b"2probe").await?;
+        socket.wait_for(b"3probe").await?;
+        socket.send(b"5").await?;
+        Ok(socket)
+    }
+
+    async fn open(addr: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(addr).await?;
+        stream.set_nodelay(true)?;
+        let buffer = vec![0; BUFFER_BYTES];
+        Ok(Self {
+            stream,
+            buffer,
+            filled: 0,
+            frame: Vec::new(),
+        })
+    }
+
+    async fn upgrade(&mut self, addr: SocketAddr, query: &str) -> io::Result<()> {
         let request = format!(
-            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {addr}\r\n\
+            "GET /socket.io/?EIO=4&transport=websocket{query} HTTP/1.1\r\nHost: {addr}\r\n\
              Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );

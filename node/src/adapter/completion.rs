@@ -81,9 +81,24 @@ pub(crate) struct Attach {
     pub(crate) pid: Pid,
     /// The new socket's id; a resume's comes with the verdict.
     pub(crate) id: Option<SocketId>,
-    /// A resume was tried before this connect and refused.
-    pub(crate) resume_refused: Option<ResumeRefusal>,
+    /// What the client is told first.
+    pub(crate) opening: Opening,
     pub(crate) reply: oneshot::Sender<Attached>,
+}
+
+/// How a socket begins on this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// With its CONNECT; a resume may have been tried before and refused.
+    Connect {
+        /// Why it was.
+        resume_refused: Option<ResumeRefusal>,
+    },
+    /// In silence: its session moved here, and the client has its CONNECT.
+    Moved {
+        /// Requests that the client has not answered, oldest first.
+        asked: Vec<u64>,
+    },
 }
 
 /// How an attach ended.

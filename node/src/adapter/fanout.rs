@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::completion::{Attach, Attached, Completion, Failure, Outcome};
+use super::completion::{Attach, Attached, Completion, Failure, Opening, Outcome};
 use super::encoded::{Encoded, event_frames, offset};
 use super::index::Index;
 use super::lease::Lease;
@@ -16,7 +16,7 @@ use super::requests::Requests;
 use super::socket::{Identity, LocalSocket};
 use crate::engine::{CloseReason, Frames};
 use crate::ids::{GroupId, Incarnation, Position, SocketId};
-use crate::state::{Effect, Event, OpResult, Verdict};
+use crate::state::{Effect, Event, OpResult, ResumeRefusal, Verdict};
 use roomcast_proto::socketio::encode;
 
 /// What others ask of the fan-out.
@@ -300,7 +300,8 @@ impl<S: Sockets> Fanout<S> {
         }
     }
 
-    /// CONNECT is the first frame of a socket; replay and live events follow it.
+    /// CONNECT is the first frame of a socket, unless its client had it at another node; replay and
+    /// live events follow it.
     fn begin(
         &mut self,
         attach: Attach,
@@ -308,12 +309,13 @@ impl<S: Sockets> Fanout<S> {
         rooms: Vec<Arc<str>>,
         start: Option<Position>,
     ) {
-        socket.answer_now(&connect_frames(
-            &attach,
-            &socket,
-            start,
-            self.replica.epoch(),
-        ));
+        match &attach.opening {
+            Opening::Connect { resume_refused } => {
+                let resume = (start, *resume_refused);
+                socket.answer_now(&connect_frames(&socket, resume, self.replica.epoch()));
+            }
+            Opening::Moved { asked } => socket.ask_again(asked.clone()),
+        }
         self.remove(socket.id);
         self.live.increment(1.0);
         self.index.insert(Arc::clone(&socket));
@@ -345,12 +347,11 @@ fn identity(attach: &Attach, owner: Incarnation, id: SocketId, generation: u64) 
 }
 
 fn connect_frames(
-    attach: &Attach,
     socket: &LocalSocket,
-    start: Option<Position>,
+    resume: (Option<Position>, Option<ResumeRefusal>),
     epoch: u64,
 ) -> Arc<Frames> {
-    let resume = match (start, attach.resume_refused) {
+    let resume = match resume {
         (Some(start), _) => Some(format!(
             r#"{{"ok":true,"from":"{}"}}"#,
             offset(epoch, start)
@@ -360,7 +361,7 @@ fn connect_frames(
     };
     let pid = socket.recoverable.then(|| socket.pid.reveal());
     Frames::text(encode::connect(
-        &attach.namespace,
+        &socket.namespace,
         &socket.id_text,
         pid.as_deref(),
         resume.as_ref().map(String::as_bytes),

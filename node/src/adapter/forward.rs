@@ -11,6 +11,8 @@ use roomcast_proto::peer::{ForwardKind, ForwardOutcome, ForwardRequest, ForwardR
 use tokio::sync::Semaphore;
 use tonic::Status;
 
+use super::upgrade::{self, outcome_of, read_outcome};
+use crate::engine::moving::RemoteSession;
 use crate::engine::{Engine, Forwarded, Owners, RequestError, Sid};
 use crate::limits;
 use crate::raft::Consensus;
@@ -20,8 +22,8 @@ use crate::raft::Consensus;
 pub struct Forwarder {
     /// None while this node waits for its cluster: then it knows no owner.
     consensus: OnceLock<Consensus>,
-    /// Requests under way.
-    places: Semaphore,
+    /// Requests and upgrades under way.
+    places: Arc<Semaphore>,
     /// Longer than any GET waits.
     deadline: Duration,
 }
@@ -32,7 +34,7 @@ impl Forwarder {
     pub fn new(heartbeat: Duration) -> Arc<Self> {
         Arc::new(Self {
             consensus: OnceLock::new(),
-            places: Semaphore::new(limits::FORWARDS_IN_FLIGHT_MAX),
+            places: Arc::new(Semaphore::new(limits::FORWARDS_IN_FLIGHT_MAX)),
             deadline: heartbeat + limits::FORWARD_SLACK,
         })
     }
@@ -65,7 +67,10 @@ impl Forwarder {
             body,
         };
         match tokio::time::timeout(self.deadline, client.forward(request)).await {
-            Ok(Ok(response)) => outcome(response.into_inner()),
+            Ok(Ok(response)) => {
+                let response = response.into_inner();
+                read_outcome(response.outcome()).map(|()| response.payload)
+            }
             Ok(Err(status)) => {
                 tracing::debug!(owner, %status, "a session's owner did not answer");
                 Err(RequestError::Unknown)
@@ -89,14 +94,18 @@ impl Owners for Forwarder {
         crate::metrics::forwards(result).increment(1);
         answered
     }
-}
 
-fn outcome(response: ForwardResponse) -> Result<Bytes, RequestError> {
-    match response.outcome() {
-        ForwardOutcome::Done => Ok(response.payload),
-        ForwardOutcome::Upgraded => Err(RequestError::Upgraded),
-        ForwardOutcome::Overlap => Err(RequestError::Overlap),
-        ForwardOutcome::Unknown | ForwardOutcome::Unspecified => Err(RequestError::Unknown),
+    async fn upgrade(&self, sid: Sid) -> Result<Box<dyn RemoteSession>, RequestError> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let begun = match (place, self.consensus.get()) {
+            (Err(_), _) => Err(RequestError::Overloaded),
+            (_, None) => Err(RequestError::Unknown),
+            (Ok(place), Some(consensus)) => upgrade::begin(consensus, sid, place).await,
+        };
+        if begun.is_err() {
+            crate::metrics::forwarded_upgrades("refused").increment(1);
+        }
+        begun
     }
 }
 
@@ -116,11 +125,7 @@ pub(super) async fn answer(
     };
     let (outcome, payload) = match engine.answer_forwarded(&sid, request).await {
         Ok(payload) => (ForwardOutcome::Done, payload),
-        Err(RequestError::Upgraded) => (ForwardOutcome::Upgraded, Bytes::new()),
-        Err(RequestError::Overlap) => (ForwardOutcome::Overlap, Bytes::new()),
-        Err(RequestError::Unknown | RequestError::Overloaded) => {
-            (ForwardOutcome::Unknown, Bytes::new())
-        }
+        Err(error) => (outcome_of(error), Bytes::new()),
     };
     Ok(ForwardResponse {
         outcome: outcome.into(),

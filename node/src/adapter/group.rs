@@ -42,6 +42,7 @@ pub struct Group {
     pub(crate) lease: Arc<Lease>,
     pub(crate) pending: Arc<Pending>,
     pub(crate) history: History,
+    progress: Arc<Progress>,
     submissions: mpsc::Sender<Submission>,
     /// Bytes of operations that may still wait for a batch.
     room: Arc<Semaphore>,
@@ -105,7 +106,7 @@ impl Group {
             pending: Arc::clone(&pending),
             lease: Arc::clone(&lease),
             requests: Arc::clone(&parts.requests),
-            progress,
+            progress: Arc::clone(&progress),
             sockets: starter,
             index: Index::default(),
             arriving: Vec::new(),
@@ -123,6 +124,7 @@ impl Group {
             lease,
             pending,
             history,
+            progress,
             submissions,
             room: Arc::new(Semaphore::new(limits::SUBMISSION_BYTES_MAX)),
             asks,
@@ -145,6 +147,11 @@ impl Group {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.replica.epoch()
+    }
+
+    /// Everything up to here has been fanned out to this node's sockets.
+    pub(crate) fn fanned_out(&self) -> Position {
+        self.progress.position()
     }
 
     /// Hands an operation to the proposer. Full: refused; no lease: refused at once.

@@ -22,11 +22,12 @@ mod replica;
 mod requests;
 mod retention;
 mod socket;
+mod upgrade;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
-pub(crate) use completion::{Attach, Attached, Completion};
+pub(crate) use completion::{Attach, Attached, Completion, Opening};
 pub use completion::{Failure, Outcome};
 pub(crate) use encoded::offset;
 pub use forward::Forwarder;
@@ -34,4 +35,5 @@ pub use group::Group;
 pub(crate) use group::{Parting, socket_ref};
 pub use groups::{Adapter, Start};
 pub use requests::{Answer, Answers};
+pub(crate) use socket::Frozen;
 pub use socket::LocalSocket;

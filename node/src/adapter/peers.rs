@@ -9,16 +9,17 @@ use prost::Message;
 use roomcast_proto::command::{Batch, Command, command::Body};
 use roomcast_proto::peer::{
     Emit, ForwardRequest, ForwardResponse, Lease, ProposeRequest, ProposeResponse, RelayRequest,
-    RelayResponse, RenewRequest, RenewResponse, relay_request::Kind,
+    RelayResponse, RenewRequest, RenewResponse, UpgradeRequest, relay_request::Kind,
 };
 use tonic::Status;
 
 use super::forward;
 use super::groups::Adapter;
 use super::requests::Answer;
+use super::upgrade;
 use crate::engine::Engine;
 use crate::ids::{GroupId, NodeId, Position, SocketId};
-use crate::raft::{PeerHandler, ProposeError, ProposeStream};
+use crate::raft::{PeerHandler, ProposeError, ProposeStream, UpgradeStream};
 use crate::state::{COMMAND_VERSION, Event};
 
 /// See the module's text. Requests before the adapter has started are refused as unavailable.
@@ -48,6 +49,11 @@ impl Peers {
         if self.engine.set(Arc::downgrade(engine)).is_err() {
             tracing::error!("sessions are served twice");
         }
+    }
+
+    fn engine(&self) -> Result<Arc<Engine>, Status> {
+        let engine = self.engine.get().and_then(Weak::upgrade);
+        engine.ok_or_else(|| Status::unavailable("this node is starting"))
     }
 
     fn adapter(&self) -> Result<Arc<Adapter>, Status> {
@@ -126,9 +132,16 @@ impl PeerHandler for Peers {
         _from: NodeId,
         request: ForwardRequest,
     ) -> Result<ForwardResponse, Status> {
-        let engine = self.engine.get().and_then(Weak::upgrade);
-        let engine = engine.ok_or_else(|| Status::unavailable("this node is starting"))?;
-        forward::answer(&engine, request).await
+        forward::answer(&*self.engine()?, request).await
+    }
+
+    async fn on_upgrade(
+        &self,
+        _from: NodeId,
+        sid: String,
+        steps: BoxStream<'static, Result<UpgradeRequest, Status>>,
+    ) -> Result<UpgradeStream, Status> {
+        upgrade::serve(&self.engine()?, &sid, steps)
     }
 }
 

@@ -151,7 +151,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::adapter::completion::{Attach, Attached, Outcome};
+    use crate::adapter::completion::{Attach, Attached, Opening, Outcome};
     use crate::adapter::testing::session;
     use crate::ids::Pid;
     use crate::state::Refusal;
@@ -173,7 +173,9 @@ mod tests {
             recoverable: true,
             pid: Pid([1; 16]),
             id: None,
-            resume_refused: None,
+            opening: Opening::Connect {
+                resume_refused: None,
+            },
             reply,
         };
         (Completion::Attach(Box::new(attach)), attached)

@@ -52,9 +52,28 @@ struct Delivery {
     settled: u64,
     /// Answers that leave when so many operations are settled.
     waiting: VecDeque<(u64, Arc<Frames>)>,
+    /// Events of the client whose answer is still to be given.
+    answers_due: usize,
+}
+
+/// A socket that was stopped to go on at another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frozen {
+    /// Everything owed up to here was delivered.
+    pub(crate) delivered: Position,
+    /// Requests that the client has not answered, oldest first.
+    pub(crate) asked: Vec<u64>,
 }
 
 impl Delivery {
+    /// Nothing is under way that only this node can finish.
+    fn is_quiet(&self) -> bool {
+        self.settled == self.issued
+            && self.answers_due == 0
+            && self.waiting.is_empty()
+            && self.held.is_empty()
+    }
+
     fn ask(&mut self, request: u64) {
         if self.asked.len() == limits::SOCKET_REQUESTS_MAX {
             self.asked.pop_front();
@@ -121,6 +140,7 @@ impl LocalSocket {
                 issued: 0,
                 settled: 0,
                 waiting: VecDeque::new(),
+                answers_due: 0,
             }),
         }
     }
@@ -298,6 +318,47 @@ impl LocalSocket {
     #[must_use]
     pub fn delivered(&self) -> Position {
         self.delivery.lock().delivered
+    }
+
+    /// Puts what the client was asked at another node, and has not answered there.
+    pub(crate) fn ask_again(&self, asked: Vec<u64>) {
+        let mut delivery = self.delivery.lock();
+        asked.into_iter().for_each(|request| delivery.ask(request));
+    }
+
+    /// A handler has an event of this socket to answer.
+    pub(crate) fn answer_opened(&self) {
+        self.delivery.lock().answers_due += 1;
+    }
+
+    /// It was answered, or will not be.
+    pub(crate) fn answer_closed(&self) {
+        self.delivery.lock().answers_due -= 1;
+    }
+
+    /// Whether nothing is under way that only this node can finish: operations, answers.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.delivery.lock().is_quiet()
+    }
+
+    /// Stops a quiet socket, to go on at another node; `None` if it is stopped already or something
+    /// is under way. The fan-out had reached `progress` before.
+    pub(crate) fn freeze(&self, progress: Position) -> Option<Frozen> {
+        let mut delivery = self.delivery.lock();
+        if !delivery.is_quiet() {
+            return None;
+        }
+        let delivered = match delivery.mode {
+            // What it was not given up to there it is not owed.
+            Mode::Live => delivery.delivered.max(progress),
+            Mode::CatchingUp => delivery.delivered,
+            Mode::Closed => return None,
+        };
+        delivery.mode = Mode::Closed;
+        Some(Frozen {
+            delivered,
+            asked: delivery.asked.drain(..).collect(),
+        })
     }
 
     /// Nothing is delivered from here on.

@@ -10,7 +10,7 @@ use crate::ids::{Entropy, Pid, Position, SocketId};
 use crate::state::Event;
 
 /// A session whose outbox takes `frames_max` frames and is never written.
-pub(super) fn session(frames_max: usize) -> SessionHandle {
+pub(crate) fn session(frames_max: usize) -> SessionHandle {
     let limits = OutboxLimits {
         bytes_max: 1 << 20,
         frames_max,
@@ -27,7 +27,7 @@ pub(super) fn outbox(session: &SessionHandle) -> Vec<Arc<Frames>> {
 }
 
 /// The texts of what waits in a session's outbox.
-pub(super) fn texts(session: &SessionHandle) -> Vec<String> {
+pub(crate) fn texts(session: &SessionHandle) -> Vec<String> {
     let frames = outbox(session);
     let text = |frames: &Arc<Frames>| String::from_utf8(frames.packets().0.to_vec()).unwrap();
     frames.iter().map(text).collect()

@@ -32,11 +32,13 @@ pub enum CloseReason {
     Overloaded,
     /// The client's token ran out.
     TokenExpired,
+    /// The session goes on at another node; its client notices nothing.
+    Moved,
 }
 
 impl CloseReason {
     /// Every reason, for tables of counters.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ClientClosed,
         Self::TransportClosed,
         Self::TransportError,
@@ -51,6 +53,7 @@ impl CloseReason {
         Self::NoQuorum,
         Self::Overloaded,
         Self::TokenExpired,
+        Self::Moved,
     ];
 
     /// The WebSocket close code and word. Codes from 4000 are ours (design, section 6); a stock
@@ -59,7 +62,7 @@ impl CloseReason {
     pub const fn websocket(self) -> (u16, &'static str) {
         match self {
             Self::ClientClosed | Self::ServerClosed => (1000, ""),
-            Self::TransportClosed | Self::TransportError => (1001, "going away"),
+            Self::TransportClosed | Self::TransportError | Self::Moved => (1001, "going away"),
             Self::PingTimeout => (1001, "ping timeout"),
             Self::ParseError => (1002, "parse error"),
             Self::TooLarge => (1009, "message too large"),
@@ -83,6 +86,7 @@ impl CloseReason {
             Self::ParseError => "parse error",
             Self::TooLarge => "transport error",
             Self::Draining => "server shutting down",
+            Self::Moved => "transport moved",
             Self::ConnectTimeout
             | Self::ServerClosed
             | Self::SlowConsumer
@@ -111,6 +115,7 @@ impl CloseReason {
             Self::NoQuorum => "no_quorum",
             Self::Overloaded => "overloaded",
             Self::TokenExpired => "token_expired",
+            Self::Moved => "moved",
         }
     }
 
@@ -125,13 +130,17 @@ impl CloseReason {
                 | Self::TransportError
                 | Self::PingTimeout
                 | Self::SlowConsumer
+                | Self::Moved
         )
     }
 
     /// Whether the peer can still be told: a broken connection cannot carry a close frame.
     #[must_use]
     pub(crate) const fn says_goodbye(self) -> bool {
-        !matches!(self, Self::TransportClosed | Self::TransportError)
+        !matches!(
+            self,
+            Self::TransportClosed | Self::TransportError | Self::Moved
+        )
     }
 
     /// Place in [`CloseReason::ALL`].

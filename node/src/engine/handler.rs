@@ -12,6 +12,7 @@ use http::header::{
 };
 
 use super::close::CloseReason;
+use super::moving::{Adopted, Departed};
 use super::session::SessionHandle;
 
 /// A message of the client, without its Engine.IO type.
@@ -60,6 +61,14 @@ pub trait Handler: Send {
         Ok(())
     }
 
+    /// Gives the session's upper half up, to go on at another node: waits until nothing is under way
+    /// for it (the caller bounds that), then stops everything in one step. Once it has, no other
+    /// call follows, [`Handler::on_close`] neither. `None`: the session goes on here. While this
+    /// runs nothing is read or written; dropped at an await, it has changed nothing.
+    async fn depart(&mut self) -> Option<Departed> {
+        None
+    }
+
     /// The session ended; called exactly once, last, beside the flush and the close of the
     /// transport. Must come to an end: the session's task waits for it.
     async fn on_close(&mut self, reason: CloseReason);
@@ -84,6 +93,13 @@ pub trait Acceptor: Send + Sync {
 
     /// A session is open; its OPEN packet is already in the outbox.
     fn open(&self, handshake: Handshake, session: SessionHandle) -> Box<dyn Handler>;
+
+    /// A session that another node's handler gave up goes on here; what was not written there is
+    /// already in the outbox. `None` when `state` is not understood.
+    fn adopt(&self, state: Bytes, session: SessionHandle) -> Option<Adopted> {
+        let _: (Bytes, SessionHandle) = (state, session);
+        None
+    }
 }
 
 /// A handshake refused for now.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::close::CloseReason;
+use super::moving::Due;
 use crate::limits;
 
 /// What a session has to do next about its deadlines.
@@ -18,6 +19,24 @@ pub(crate) enum Beat {
     Ping,
     /// End the session.
     Close(CloseReason),
+}
+
+/// The settings of a heartbeat.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    /// Time from a PONG to the next PING.
+    pub(crate) ping_interval: Duration,
+    /// Time from a PING to the last moment of its PONG.
+    pub(crate) ping_timeout: Duration,
+    /// Time a session may live without joining a namespace.
+    pub(crate) connect_timeout: Duration,
+}
+
+impl Deadlines {
+    /// The heartbeat of a session that opens now.
+    pub(crate) fn start(&self) -> Heartbeat {
+        Heartbeat::new(Instant::now(), self)
+    }
 }
 
 /// Where the heartbeat stands.
@@ -53,20 +72,37 @@ pub(crate) struct Heartbeat {
 
 impl Heartbeat {
     /// The first PING follows the opening by one interval.
-    pub(crate) fn new(
-        now: Instant,
-        ping_interval: Duration,
-        ping_timeout: Duration,
-        connect_timeout: Duration,
-    ) -> Self {
+    pub(crate) fn new(now: Instant, deadlines: &Deadlines) -> Self {
         Self {
-            ping_interval,
-            ping_timeout,
-            phase: Phase::Idle(now + ping_interval),
-            join_by: Some(now + connect_timeout),
+            ping_interval: deadlines.ping_interval,
+            ping_timeout: deadlines.ping_timeout,
+            phase: Phase::Idle(now + deadlines.ping_interval),
+            join_by: Some(now + deadlines.connect_timeout),
             busy: false,
             moved: false,
             written_before_ping: 0,
+        }
+    }
+
+    /// The heartbeat of a session that comes from another node. A PONG that is due proves nothing
+    /// here: what was written before its PING is not known.
+    pub(crate) fn moved(now: Instant, deadlines: &Deadlines, due: Due) -> Self {
+        let phase = match due {
+            Due::Ping(after) => Phase::Idle(now + after.min(deadlines.ping_interval)),
+            Due::Pong(within) => Phase::Pinged(now + within.min(deadlines.ping_timeout)),
+        };
+        Self {
+            phase,
+            ..Self::new(now, deadlines)
+        }
+    }
+
+    /// What a session that leaves at `now` takes along.
+    pub(crate) fn due(&self, now: Instant) -> Due {
+        match self.phase {
+            Phase::Idle(at) => Due::Ping(at.saturating_duration_since(now)),
+            Phase::Pinged(at) => Due::Pong(at.saturating_duration_since(now)),
+            Phase::Overdue => Due::Pong(self.ping_timeout),
         }
     }
 
@@ -146,9 +182,14 @@ mod tests {
     use super::*;
 
     const S: Duration = Duration::from_secs(1);
+    const DEADLINES: Deadlines = Deadlines {
+        ping_interval: Duration::from_secs(25),
+        ping_timeout: Duration::from_secs(20),
+        connect_timeout: Duration::from_secs(45),
+    };
 
     fn heartbeat(start: Instant) -> Heartbeat {
-        Heartbeat::new(start, 25 * S, 20 * S, 45 * S)
+        Heartbeat::new(start, &DEADLINES)
     }
 
     #[test]
@@ -214,5 +255,21 @@ mod tests {
             Beat::Ping,
             "joined once is joined"
         );
+    }
+
+    #[test]
+    fn a_moved_heartbeat_goes_on_where_it_stood() {
+        let start = Instant::now();
+        let mut beat = heartbeat(start);
+        assert_eq!(beat.due(start + 20 * S), Due::Ping(5 * S));
+        let mut idle = Heartbeat::moved(start, &DEADLINES, Due::Ping(5 * S));
+        assert_eq!(idle.next(start, true), Beat::Sleep(start + 5 * S));
+        assert_eq!(beat.next(start + 25 * S, true), Beat::Ping);
+        assert_eq!(beat.due(start + 30 * S), Due::Pong(15 * S));
+        let mut pinged = Heartbeat::moved(start, &DEADLINES, Due::Pong(15 * S));
+        assert_eq!(pinged.next(start, true), Beat::Sleep(start + 15 * S));
+        assert_eq!(pinged.ponged(start + S), Some(0));
+        let mut forged = Heartbeat::moved(start, &DEADLINES, Due::Pong(1000 * S));
+        assert_eq!(forged.next(start, true), Beat::Sleep(start + 20 * S));
     }
 }

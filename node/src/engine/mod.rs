@@ -10,6 +10,7 @@ pub mod counters;
 pub mod frames;
 pub mod handler;
 mod heartbeat;
+pub mod moving;
 pub mod open;
 pub mod outbox;
 mod polling;

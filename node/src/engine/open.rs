@@ -9,7 +9,9 @@ use tracing::debug;
 use super::counters::Counters;
 use super::frames::Frames;
 use super::handler::{Acceptor, Handler, Handshake};
-use super::polling::{Link, Polling, PollingSink, PollingSource};
+use super::heartbeat::Deadlines;
+use super::outbox::OutboxLimits;
+use super::polling::{Link, Polling, PollingSink, PollingSource, RequestError};
 use super::registry::Registry;
 use super::run::SessionTask;
 use super::session::{EngineConfig, SessionHandle};
@@ -99,7 +101,7 @@ impl Engine {
             handler,
             registry: Arc::clone(&self.registry),
         };
-        task.run(&self.config).await;
+        task.run(self.deadlines().start()).await;
     }
 
     /// Opens a session over polling, and the future that runs it to its end. Its first GET brings
@@ -117,8 +119,20 @@ impl Engine {
             handler,
             registry: Arc::clone(&self.registry),
         };
-        let engine = Arc::clone(self);
-        (polling, async move { task.run(&engine.config).await })
+        let deadlines = self.deadlines();
+        (polling, async move { task.run(deadlines.start()).await })
+    }
+
+    /// A session as the HTTP side sees it, while it is on polling.
+    ///
+    /// # Errors
+    /// [`RequestError::Unknown`] and [`RequestError::Upgraded`].
+    pub fn polling(&self, sid: &Sid) -> Result<Polling, RequestError> {
+        match self.registry.get(sid) {
+            Some(session) => Polling::of(session).ok_or(RequestError::Upgraded),
+            None if self.registry.has_moved(sid) => Err(RequestError::Upgraded),
+            None => Err(RequestError::Unknown),
+        }
     }
 
     /// Moves a session from polling to an upgraded connection, when its client goes through with
@@ -144,6 +158,18 @@ impl Engine {
     #[must_use]
     pub fn max_payload(&self) -> usize {
         self.config.max_payload
+    }
+
+    pub(crate) fn outbox_limits(&self) -> OutboxLimits {
+        self.config.outbox
+    }
+
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        Deadlines {
+            ping_interval: self.config.ping_interval,
+            ping_timeout: self.config.ping_timeout,
+            connect_timeout: self.config.connect_timeout,
+        }
     }
 
     fn open(

@@ -230,6 +230,34 @@ impl Outbox {
         (state.ping, state.pong) = (None, None);
     }
 
+    /// Takes a message in that another node took in before, whatever the limits say.
+    pub(crate) fn admit_moved(&self, frames: &Arc<Frames>) {
+        let unlimited = OutboxLimits {
+            bytes_max: usize::MAX,
+            frames_max: usize::MAX,
+        };
+        if self.state.lock().admit(frames, unlimited) == Ok(true) {
+            self.task.wake();
+        }
+    }
+
+    /// Closes the outbox and takes everything out that was not written: what was taken into `batch`,
+    /// then the queue. Also whether a PING was among it, which is left out.
+    pub(crate) fn take_unwritten(&self, batch: &mut Batch) -> (Vec<Arc<Frames>>, bool) {
+        self.close();
+        let mut state = self.state.lock();
+        let mut ping = state.ping.take().is_some();
+        let queued = std::mem::take(&mut state.queue);
+        (state.frames, state.bytes) = (0, 0);
+        drop(state);
+        let mut unwritten: Vec<_> = batch.drain(..).chain(queued).collect();
+        unwritten.retain(|frames| {
+            ping |= frames.is_control();
+            !frames.is_control()
+        });
+        (unwritten, ping)
+    }
+
     /// Accounts for messages that were written.
     pub(crate) fn written(&self, written: Written) {
         let space = {

@@ -1,7 +1,7 @@
 //! The sessions of this node by id. Ordered maps, so that a drain visits them in an order that a
 //! simulation can repeat.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
@@ -22,6 +22,9 @@ pub struct Registry {
     shards: Box<[Mutex<BTreeMap<Sid, SessionHandle>>]>,
     /// Sessions in all shards.
     count: AtomicUsize,
+    /// Sessions that went on at other nodes, oldest first, so that a late request of one is told
+    /// from one that was never known.
+    moved: Mutex<VecDeque<Sid>>,
 }
 
 /// How fast a drain closes sessions, so that the nodes that take them are not overrun.
@@ -39,6 +42,7 @@ impl Registry {
         Self {
             shards,
             count: AtomicUsize::new(0),
+            moved: Mutex::default(),
         }
     }
 
@@ -83,6 +87,21 @@ impl Registry {
             }
             tokio::time::sleep(limits::DRAIN_STEP).await;
         }
+    }
+
+    /// Notes that a session goes on at another node.
+    pub(crate) fn note_moved(&self, sid: Sid) {
+        let mut moved = self.moved.lock();
+        if moved.len() == limits::MOVED_SIDS_MAX {
+            moved.pop_front();
+        }
+        moved.push_back(sid);
+    }
+
+    /// Whether a session went on at another node, as far as that is remembered. Only late requests
+    /// ask.
+    pub(crate) fn has_moved(&self, sid: &Sid) -> bool {
+        self.moved.lock().contains(sid)
     }
 
     pub(crate) fn insert(&self, session: &SessionHandle) {

@@ -16,9 +16,10 @@ use super::close::CloseReason;
 use super::frames::Frames;
 use super::handler::{Handler, Message};
 use super::heartbeat::{Beat, Heartbeat};
+use super::moving::depart;
 use super::outbox::Batch;
 use super::registry::Registry;
-use super::session::{EngineConfig, SessionHandle};
+use super::session::SessionHandle;
 use super::transport::{FrameSink, PacketSource};
 use crate::limits;
 
@@ -37,29 +38,38 @@ pub(crate) struct SessionTask<S, K> {
 }
 
 impl<S: PacketSource, K: FrameSink> SessionTask<S, K> {
-    /// Runs the session to its end: transport closed, handler told, registry left.
-    pub(crate) async fn run(mut self, config: &EngineConfig) {
+    /// Runs the session to its end: transport closed, handler told, registry left. Or until it goes
+    /// on at another node.
+    pub(crate) async fn run(mut self, heartbeat: Heartbeat) {
         let _leave = Leave {
             handle: self.handle.clone(),
             registry: Arc::clone(&self.registry),
         };
-        let heartbeat = Mutex::new(Heartbeat::new(
-            Instant::now(),
-            config.ping_interval,
-            config.ping_timeout,
-            config.connect_timeout,
-        ));
+        let heartbeat = Mutex::new(heartbeat);
         let mut batch = Batch::new();
-        // Biased: an end that was asked for comes first, then what is cheap; a client that floods
-        // us comes last and yields by itself.
-        let reason = tokio::select! {
-            biased;
-            reason = self.handle.closing() => reason,
-            reason = beat(&self.handle, &heartbeat) => reason,
-            reason = write(&self.handle, &mut self.sink, &mut batch) => reason,
-            reason = read(&self.handle, &mut self.source, &mut *self.handler, &heartbeat) => reason,
-        };
-        self.end(reason, batch).await;
+        loop {
+            // Biased: an end that was asked for comes first, then what is cheap; a client that
+            // floods us comes last and yields by itself.
+            let reason = tokio::select! {
+                biased;
+                reason = self.handle.closing() => reason,
+                to = self.handle.departing() => {
+                    let (handle, handler) = (&self.handle, &mut *self.handler);
+                    if !depart(handle, handler, &heartbeat, &mut batch, to).await {
+                        continue;
+                    }
+                    self.registry.note_moved(handle.sid());
+                    handle.begin_close(CloseReason::Moved);
+                    return;
+                }
+                reason = beat(&self.handle, &heartbeat) => reason,
+                reason = write(&self.handle, &mut self.sink, &mut batch) => reason,
+                reason = read(&self.handle, &mut self.source, &mut *self.handler, &heartbeat) => {
+                    reason
+                }
+            };
+            return self.end(reason, batch).await;
+        }
     }
 
     async fn end(&mut self, reason: CloseReason, mut batch: Batch) {

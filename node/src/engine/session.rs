@@ -10,11 +10,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::close::CloseReason;
 use super::counters::Counters;
 use super::frames::Frames;
+use super::moving::Departure;
 use super::outbox::{Closed, Outbox, OutboxLimits, PushError};
 use super::polling::Link;
 use super::sid::Sid;
@@ -222,6 +223,17 @@ impl SessionHandle {
                 End::Open => Poll::Pending,
                 End::Closing(reason) | End::Closed(reason) => Poll::Ready(reason),
             }
+        })
+        .await
+    }
+
+    /// Completes when the session's departure to another node is wished for. Polled in the
+    /// session's task only.
+    pub(crate) async fn departing(&self) -> oneshot::Sender<Departure> {
+        poll_fn(|cx| {
+            self.0.outbox.register_task(cx);
+            let wished = self.link().and_then(Link::take_departing);
+            wished.map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }

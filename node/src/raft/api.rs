@@ -48,6 +48,9 @@ pub struct RestoreError(pub String);
 /// Answers to a stream of proposals, in its order.
 pub type ProposeStream = BoxStream<'static, Result<pb::ProposeResponse, Status>>;
 
+/// The owner's side of an upgrade.
+pub type UpgradeStream = BoxStream<'static, Result<pb::UpgradeResponse, Status>>;
+
 /// The calls of the peer port that belong to the floors above. `from` is checked: the caller is of
 /// this cluster and meant this node.
 #[async_trait]
@@ -79,6 +82,17 @@ pub trait PeerHandler: Send + Sync + 'static {
         request: pb::ForwardRequest,
     ) -> Result<pb::ForwardResponse, Status> {
         let _: (NodeId, pb::ForwardRequest) = (from, request);
+        Err(Status::unimplemented("no sessions here"))
+    }
+    /// A WebSocket at another node wants to upgrade a session of this one. The stream begins behind
+    /// the message that carried the header and `sid`.
+    async fn on_upgrade(
+        &self,
+        from: NodeId,
+        sid: String,
+        steps: BoxStream<'static, Result<pb::UpgradeRequest, Status>>,
+    ) -> Result<UpgradeStream, Status> {
+        let _ = (from, sid, steps);
         Err(Status::unimplemented("no sessions here"))
     }
 }

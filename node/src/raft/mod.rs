@@ -30,7 +30,7 @@ mod tests;
 pub use api::{
     ChangeError, Committed, Config, FatalHook, FrozenState, GroupStatus, PeerAddress, PeerHandler,
     ProposeError, ProposeStream, ReadError, RestoreError, SnapshotError, StartError, StateMachine,
-    Timings, exit_process,
+    Timings, UpgradeStream, exit_process,
 };
 pub use consensus::Consensus;
 pub use identity::stored_groups;

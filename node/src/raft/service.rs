@@ -13,7 +13,7 @@ use roomcast_proto::peer::peer_server::Peer;
 use tonic::{Request, Response, Status, Streaming};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::api::{PeerHandler, ProposeStream, ReadError};
+use super::api::{PeerHandler, ProposeStream, ReadError, UpgradeStream};
 use super::convert::{
     append_from_wire, entry_to_wire, outcome_to_wire, snapshot_meta_from_wire, transfer_from_wire,
     vote_from_wire, vote_request_from_wire, vote_response_to_wire, vote_to_wire,
@@ -108,7 +108,8 @@ headed!(
     RenewRequest,
     ReadEntriesRequest,
     RelayRequest,
-    ForwardRequest
+    ForwardRequest,
+    UpgradeRequest
 );
 
 impl Service {
@@ -139,6 +140,7 @@ fn kept<T>(fault: &Fault, item: Result<T, Status>) -> Option<T> {
 impl Peer for Service {
     type AppendStream = BoxStream<'static, Result<pb::AppendResponse, Status>>;
     type ProposeStream = ProposeStream;
+    type UpgradeStream = UpgradeStream;
 
     async fn identify(
         &self,
@@ -312,6 +314,17 @@ impl Peer for Service {
         let from = self.check(request.get_ref())?;
         self.handler
             .on_forward(from, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn upgrade(
+        &self,
+        request: Request<Streaming<pb::UpgradeRequest>>,
+    ) -> Result<Response<Self::UpgradeStream>, Status> {
+        let (from, first, rest) = self.open(request).await?;
+        self.handler
+            .on_upgrade(from, first.sid, rest.boxed())
             .await
             .map(Response::new)
     }

@@ -22,6 +22,7 @@ use tracing::debug;
 use super::client_port::Shared;
 use super::polling::Owner;
 use super::{polling, respond};
+use crate::engine::moving::RemoteSession;
 use crate::engine::open::WebSocketConnection;
 use crate::engine::{Handshake, Polling, Refused, Sid};
 use crate::limits;
@@ -96,13 +97,20 @@ async fn answer(
                 Some(owners) if sid.node() != shared.engine.node() => {
                     Owner::Other(Arc::clone(owners), sid)
                 }
-                _ => Owner::Here(find(shared, &sid)?),
+                _ => Owner::Here(shared.engine.polling(&sid).map_err(polling::rejection)?),
             };
             match (transport, kind) {
                 (Transport::WebSocket, RequestKind::Upgrade) => match owner {
                     Owner::Here(polling) => upgrade(shared, request, Wanted::Upgrade(polling)),
-                    // A session does not move between nodes yet: its client stays on polling.
-                    Owner::Other(..) => Err(HandshakeError::BadRequest.into()),
+                    Owner::Other(owners, sid) => {
+                        let permit = admit_session(shared)?;
+                        let owner = owners.upgrade(sid).await.map_err(polling::rejection)?;
+                        upgrade(
+                            shared,
+                            request,
+                            Wanted::UpgradeElsewhere(sid, owner, permit),
+                        )
+                    }
                 },
                 (Transport::Polling, RequestKind::Get | RequestKind::Other) => {
                     polling::handle(shared, &owner, request).await
@@ -115,24 +123,21 @@ async fn answer(
 
 /// A place for a new session, when the node takes one of this client.
 fn admit(shared: &Shared, handshake: &Handshake) -> Result<OwnedSemaphorePermit, Rejection> {
-    shared.admit().map_err(Rejection::Later)?;
-    let permit = shared.session_permit().ok_or_else(|| {
-        Rejection::Later(Refused {
-            retry_after_s: limits::RETRY_AFTER_S,
-            reason: "too many sessions".to_owned(),
-        })
-    })?;
+    let permit = admit_session(shared)?;
     let authorized = shared.engine.acceptor().authorize(handshake);
     authorized.map_err(|forbidden| HandshakeError::Forbidden(forbidden.message.into()))?;
     Ok(permit)
 }
 
-/// The session of a request. One that began over WebSocket has its one transport; nothing else can
-/// be asked of it.
-fn find(shared: &Shared, sid: &Sid) -> Result<Polling, HandshakeError> {
-    let session = shared.engine.registry().get(sid);
-    let session = session.ok_or(HandshakeError::UnknownSid)?;
-    Polling::of(session).ok_or(HandshakeError::BadRequest)
+/// A place for a session, when the node takes one.
+fn admit_session(shared: &Shared) -> Result<OwnedSemaphorePermit, Rejection> {
+    shared.admit().map_err(Rejection::Later)?;
+    shared.session_permit().ok_or_else(|| {
+        Rejection::Later(Refused {
+            retry_after_s: limits::RETRY_AFTER_S,
+            reason: "too many sessions".to_owned(),
+        })
+    })
 }
 
 /// What an upgraded connection is for.
@@ -141,6 +146,8 @@ enum Wanted {
     New(Handshake, OwnedSemaphorePermit),
     /// To take this one over.
     Upgrade(Polling),
+    /// To take one over that this owner has; the permit is for the case that it moves here.
+    UpgradeElsewhere(Sid, Box<dyn RemoteSession>, OwnedSemaphorePermit),
 }
 
 fn upgrade(
@@ -228,6 +235,10 @@ where
         Wanted::Upgrade(polling) => {
             let upgrade = shared.engine.upgrade_polling(&polling, connection);
             // Boxed: the size of a WebSocket session's task is memory of every session.
+            Box::pin(upgrade).await;
+        }
+        Wanted::UpgradeElsewhere(sid, owner, _permit) => {
+            let upgrade = shared.engine.upgrade_elsewhere(sid, connection, owner);
             Box::pin(upgrade).await;
         }
     }

@@ -186,13 +186,21 @@ async fn discard(mut body: Incoming) {
 
 fn refuse(error: RequestError) -> Result<Response<Body>, Rejection> {
     match error {
-        RequestError::Unknown => Err(HandshakeError::UnknownSid.into()),
-        RequestError::Upgraded => Err(HandshakeError::BadRequest.into()),
         RequestError::Overlap => Ok(empty(StatusCode::BAD_REQUEST)),
-        RequestError::Overloaded => Err(Rejection::Later(Refused {
+        error => Err(rejection(error)),
+    }
+}
+
+/// What a request that gets nothing of its session is told. An upgrade that overlaps with another
+/// does not concern the session.
+pub(super) fn rejection(error: RequestError) -> Rejection {
+    match error {
+        RequestError::Unknown => HandshakeError::UnknownSid.into(),
+        RequestError::Upgraded | RequestError::Overlap => HandshakeError::BadRequest.into(),
+        RequestError::Overloaded => Rejection::Later(Refused {
             retry_after_s: limits::RETRY_AFTER_S,
             reason: error.to_string(),
-        })),
+        }),
     }
 }
 

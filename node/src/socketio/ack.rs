@@ -18,6 +18,7 @@ pub struct Ack {
 
 impl Ack {
     pub(crate) fn new(socket: Arc<LocalSocket>, id: u64) -> Self {
+        socket.answer_opened();
         Self { socket, id }
     }
 
@@ -48,5 +49,11 @@ impl Ack {
     fn frames(&self, args: &[u8], attachments: Vec<Bytes>) -> Arc<Frames> {
         let text = encode::ack(&self.socket.namespace, self.id, args, attachments.len());
         Frames::with_attachments(text, attachments)
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        self.socket.answer_closed();
     }
 }

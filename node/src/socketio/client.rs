@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use roomcast_proto::socketio::{Assembled, Assembler, Limits, Packet, args, decode, encode};
 
 use super::ack::Ack;
 use super::connect::Connecting;
 use super::dispatch::{Incoming, Slot};
-use super::handler::Event;
+use super::handler::{Event, SharedHandler};
 use super::namespaces::Namespaces;
 use crate::adapter::{Adapter, Answer, Parting};
+use crate::engine::moving::{Adopted, Departed};
 use crate::engine::{
     Acceptor, CloseReason, Frames, Handler, Handshake, Message, Refused, SessionHandle,
 };
@@ -24,7 +26,7 @@ const RETRY_AFTER_SECONDS: u32 = 1;
 #[derive(Debug)]
 pub struct Clients {
     adapter: Arc<Adapter>,
-    namespaces: Namespaces,
+    pub(super) namespaces: Namespaces,
     /// Payload and attachments of one packet together.
     packet_bytes_max: usize,
 }
@@ -69,22 +71,20 @@ impl Acceptor for Door {
 
     fn open(&self, handshake: Handshake, session: SessionHandle) -> Box<dyn Handler> {
         let clients = self.0.get().expect("nobody is admitted before");
-        Box::new(Client {
-            clients: Arc::clone(clients),
-            session,
-            handshake: Arc::new(handshake),
-            assembler: Assembler::new(clients.packet_bytes_max),
-            slots: HashMap::new(),
-        })
+        Box::new(Client::new(clients, handshake, session))
+    }
+
+    fn adopt(&self, state: Bytes, session: SessionHandle) -> Option<Adopted> {
+        self.0.get()?.adopt(state, session)
     }
 }
 
-struct Client {
+pub(super) struct Client {
     clients: Arc<Clients>,
-    session: SessionHandle,
-    handshake: Arc<Handshake>,
-    assembler: Assembler,
-    slots: HashMap<Arc<str>, Arc<Slot>>,
+    pub(super) session: SessionHandle,
+    pub(super) handshake: Arc<Handshake>,
+    pub(super) assembler: Assembler,
+    pub(super) slots: HashMap<Arc<str>, Arc<Slot>>,
 }
 
 #[async_trait]
@@ -110,6 +110,10 @@ impl Handler for Client {
         }
     }
 
+    async fn depart(&mut self) -> Option<Departed> {
+        self.leave().await
+    }
+
     async fn on_close(&mut self, reason: CloseReason) {
         for slot in self.slots.values() {
             slot.end(parting(reason), reason.disconnect_reason());
@@ -118,11 +122,21 @@ impl Handler for Client {
 }
 
 impl Client {
-    async fn packet(
-        &mut self,
-        packet: Packet,
-        attachments: Vec<bytes::Bytes>,
-    ) -> Result<(), CloseReason> {
+    pub(super) fn new(
+        clients: &Arc<Clients>,
+        handshake: Handshake,
+        session: SessionHandle,
+    ) -> Self {
+        Self {
+            clients: Arc::clone(clients),
+            session,
+            handshake: Arc::new(handshake),
+            assembler: Assembler::new(clients.packet_bytes_max),
+            slots: HashMap::new(),
+        }
+    }
+
+    async fn packet(&mut self, packet: Packet, attachments: Vec<Bytes>) -> Result<(), CloseReason> {
         match packet {
             Packet::Connect { namespace, auth } => self.connect(namespace.as_str(), auth),
             Packet::Event {
@@ -192,7 +206,7 @@ impl Client {
             .ok_or(CloseReason::ParseError)
     }
 
-    fn connect(&mut self, namespace: &str, auth: Option<bytes::Bytes>) -> Result<(), CloseReason> {
+    fn connect(&mut self, namespace: &str, auth: Option<Bytes>) -> Result<(), CloseReason> {
         let full = self.slots.len() >= limits::NAMESPACES_PER_SESSION_MAX;
         if self
             .slots
@@ -210,19 +224,23 @@ impl Client {
                 .try_push(&frames)
                 .map_err(|_| CloseReason::SlowConsumer);
         };
+        tokio::spawn(self.connecting(namespace, handler).run(auth));
+        Ok(())
+    }
+
+    /// A place for a socket that is on its way.
+    pub(super) fn connecting(&mut self, namespace: &str, handler: SharedHandler) -> Connecting {
         let namespace: Arc<str> = namespace.into();
         let slot = Slot::connecting(Arc::clone(&handler));
         self.slots.insert(Arc::clone(&namespace), Arc::clone(&slot));
-        let connecting = Connecting {
+        Connecting {
             adapter: Arc::clone(&self.clients.adapter),
             session: self.session.clone(),
             handshake: Arc::clone(&self.handshake),
             namespace,
             handler,
             slot,
-        };
-        tokio::spawn(connecting.run(auth));
-        Ok(())
+        }
     }
 }
 

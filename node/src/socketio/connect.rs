@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::dispatch::Slot;
 use super::handler::{Admission, ConnectRequest, Recovery, Rejection, SharedHandler};
 use super::socket::Socket;
-use crate::adapter::{Adapter, Attach, Attached, Completion, Failure, Group, LocalSocket};
+use crate::adapter::{Adapter, Attach, Attached, Completion, Failure, Group, LocalSocket, Opening};
 use crate::engine::{CloseReason, Frames, Handshake, SessionHandle};
 use crate::ids::{Pid, SocketId};
 use crate::limits;
@@ -45,13 +45,13 @@ struct Earlier {
 }
 
 /// A socket in place, its group, and whether it continues an earlier session.
-type InPlace = (Arc<LocalSocket>, Arc<Group>, bool);
+pub(super) type InPlace = (Arc<LocalSocket>, Arc<Group>, bool);
 
 /// Who connects, and how.
-struct Applicant {
-    identity: Option<String>,
-    data: Bytes,
-    recoverable: bool,
+pub(super) struct Applicant {
+    pub(super) identity: Option<String>,
+    pub(super) data: Bytes,
+    pub(super) recoverable: bool,
 }
 
 impl Connecting {
@@ -78,21 +78,23 @@ impl Connecting {
         };
         metrics::connects(result).increment(1);
         match attached {
-            Ok((local, group, recovered)) => {
-                self.session.mark_joined();
-                let adapter = Arc::clone(&self.adapter);
-                let socket = Socket {
-                    local,
-                    group,
-                    adapter,
-                    recovered,
-                    slot: Arc::downgrade(&self.slot),
-                };
-                self.slot.attached(socket).await;
-            }
+            Ok(in_place) => self.in_place(in_place).await,
             Err(Failure::Overloaded) => self.session.close(CloseReason::Overloaded),
             Err(_) => self.session.close(CloseReason::NoQuorum),
         }
+    }
+
+    /// The socket is in place: runs its connection handler, then what waited.
+    pub(super) async fn in_place(self, (local, group, recovered): InPlace) {
+        self.session.mark_joined();
+        let socket = Socket {
+            local,
+            group,
+            adapter: self.adapter,
+            recovered,
+            slot: Arc::downgrade(&self.slot),
+        };
+        self.slot.attached(socket).await;
     }
 
     async fn attach(
@@ -135,13 +137,11 @@ impl Connecting {
             identity: applicant.identity.clone(),
             offset: earlier.offset,
         };
-        let kind = Kind::Resume(resume);
-        match self
-            .until(deadline, &kind, |reply| {
-                self.attach_of(applicant, pid, None, None, reply)
-            })
-            .await
-        {
+        let opening = Opening::Connect {
+            resume_refused: None,
+        };
+        let attach = |reply| self.attach_of(applicant, pid, None, opening.clone(), reply);
+        match self.until(deadline, &Kind::Resume(resume), attach).await {
             (Attached::Socket { socket, recovered }, group) => Ok(Ok((socket, group, recovered))),
             (Attached::NotRecovered(reason), _) => Ok(Err(reason)),
             (Attached::Refused(_), _) => Ok(Err(ResumeRefusal::Invalid)),
@@ -167,7 +167,10 @@ impl Connecting {
             rooms: Vec::new(),
         };
         let kind = Kind::Connect(connect);
-        let attach = |reply| self.attach_of(applicant, pid, Some(id), refused, reply);
+        let opening = Opening::Connect {
+            resume_refused: refused,
+        };
+        let attach = |reply| self.attach_of(applicant, pid, Some(id), opening.clone(), reply);
         match self.until(deadline, &kind, attach).await {
             (Attached::Socket { socket, recovered }, group) => Ok((socket, group, recovered)),
             (Attached::Failed(failure), _) => Err(failure),
@@ -181,7 +184,7 @@ impl Connecting {
 
     /// Submits until it is accepted, the deadline has passed or the client is gone: no leader
     /// passes by itself. A socket that arrived is taken in any case, or its end would be nobody's.
-    async fn until(
+    pub(super) async fn until(
         &self,
         deadline: Instant,
         kind: &Kind,
@@ -212,12 +215,12 @@ impl Connecting {
         }
     }
 
-    fn attach_of(
+    pub(super) fn attach_of(
         &self,
         applicant: &Applicant,
         pid: Pid,
         id: Option<SocketId>,
-        resume_refused: Option<ResumeRefusal>,
+        opening: Opening,
         reply: oneshot::Sender<Attached>,
     ) -> Attach {
         Attach {
@@ -227,7 +230,7 @@ impl Connecting {
             recoverable: applicant.recoverable,
             pid,
             id,
-            resume_refused,
+            opening,
             reply,
         }
     }

@@ -73,6 +73,12 @@ impl Slot {
         inner.failed || inner.ended.is_some()
     }
 
+    /// Whether its handlers have nothing to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        let inner = self.inner.lock();
+        !inner.busy && inner.queue.is_empty()
+    }
+
     /// The socket, once it is in place.
     pub(crate) fn socket(&self) -> Option<Socket> {
         self.inner.lock().socket.clone()

@@ -7,6 +7,7 @@ mod client;
 mod connect;
 mod dispatch;
 mod handler;
+mod moving;
 mod namespaces;
 mod operation;
 mod query;

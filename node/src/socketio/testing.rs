@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use super::{Clients, Door, Namespaces};
 use crate::adapter::{Adapter, Start};
 use crate::engine::open::WebSocketConnection;
-use crate::engine::{Engine, EngineConfig, Handshake};
+use crate::engine::{Acceptor, Engine, EngineConfig, Handshake};
 use crate::ids::Entropy;
 use crate::raft::{Config, PeerAddress, Timings};
 
@@ -98,6 +98,11 @@ impl Node {
         self.adapter.groups()[0].view().counts().connected as u64
     }
 
+    /// What gives sessions their handlers.
+    pub(crate) fn acceptor(&self) -> &dyn Acceptor {
+        self.engine.acceptor()
+    }
+
     /// A new connection; its OPEN packet was read.
     pub(crate) async fn client(&self) -> Wire {
         let (client, server) = tokio::io::duplex(PIPE_BYTES);
@@ -107,8 +112,7 @@ impl Node {
             write,
             received: Bytes::new(),
         };
-        let remote = ([127, 0, 0, 1], 1).into();
-        let handshake = Handshake::new(Vec::new(), &http::HeaderMap::new(), remote);
+        let handshake = handshake();
         let engine = Arc::clone(&self.engine);
         tokio::spawn(async move { engine.serve_websocket(connection, handshake).await });
         let stream = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
@@ -130,6 +134,12 @@ impl Node {
     pub(crate) async fn end(self) {
         self.adapter.consensus().shutdown().await;
     }
+}
+
+/// Of a client without query and headers.
+pub(crate) fn handshake() -> Handshake {
+    let remote = ([127, 0, 0, 1], 1).into();
+    Handshake::new(Vec::new(), &http::HeaderMap::new(), remote)
 }
 
 /// A client's connection.

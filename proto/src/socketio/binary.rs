@@ -113,6 +113,16 @@ impl Assembler {
         self.pending.is_some()
     }
 
+    /// The packet whose attachments are due and those that came, to go on elsewhere: given to an
+    /// empty assembler in the same order they make the same state. `None` when there is none, or
+    /// when what came was too large and is not kept.
+    #[must_use]
+    pub fn partial(&self) -> Option<(&Packet, &[Bytes])> {
+        let pending = self.pending.as_ref()?;
+        let kept = pending.attachments.len() == pending.received;
+        kept.then_some((&pending.packet, &*pending.attachments))
+    }
+
     fn advance(&mut self, pending: Pending) -> Option<Assembled> {
         if pending.received < pending.packet.attachments() {
             self.pending = Some(pending);

@@ -12,7 +12,6 @@ use crate::adapter::testing::texts;
 use crate::engine::{Counters, EngineConfig, SessionHandle, Sid};
 use crate::ids::{Entropy, Pid};
 use crate::raft::{Committed, StateMachine};
-use crate::state::ResumeRefusal;
 
 const NODE: u64 = 1;
 
@@ -126,7 +125,9 @@ impl World {
             recoverable: true,
             pid,
             id,
-            resume_refused: None::<ResumeRefusal>,
+            opening: Opening::Connect {
+                resume_refused: None,
+            },
             reply,
         };
         (attach, attached)

@@ -59,7 +59,9 @@ fn connecting(fanout: &Fanout<Noted>, n: u8) -> (SessionHandle, oneshot::Receive
         recoverable: true,
         pid: Pid([n; 16]),
         id: Some(id(n)),
-        resume_refused: None,
+        opening: Opening::Connect {
+            resume_refused: None,
+        },
         reply,
     };
     let completion = Completion::Attach(Box::new(attach));

@@ -175,6 +175,48 @@ fn a_question_is_answered_once_by_who_was_asked() {
     assert!(socket.take_asked(2) && !socket.take_asked(2));
 }
 
+#[test]
+fn a_quiet_socket_freezes_with_what_it_has() {
+    let frozen = |delivered, asked: &[u64]| {
+        Some(Frozen {
+            delivered: at(delivered),
+            asked: asked.to_vec(),
+        })
+    };
+    let (live, session) = live_from(at(5), 1000);
+    live.deliver(at(6), Some(9), || text("question"));
+    live.operation_issued();
+    assert_eq!(live.freeze(at(7)), None, "an operation is under way");
+    live.operation_settled();
+    live.answer_opened();
+    assert_eq!(live.freeze(at(7)), None, "an answer is due");
+    live.answer_closed();
+    assert_eq!(
+        live.freeze(at(7)),
+        frozen(7, &[9]),
+        "not owed what it did not get"
+    );
+    assert_eq!(live.freeze(at(8)), None, "once");
+    assert!(live.is_stopped() && !live.deliver(at(8), None, never));
+    assert_eq!(texts(&session), ["question"]);
+
+    let (behind, _session) = catching_up(3, 7);
+    behind.try_replay(at(4), Some(&text("4"))).unwrap();
+    behind.answer_at(at(6), text("held"));
+    assert_eq!(behind.freeze(at(9)), None, "an answer is held");
+    behind.try_replay(at(6), None).unwrap();
+    assert_eq!(
+        behind.freeze(at(9)),
+        frozen(4, &[]),
+        "the rest is replayed elsewhere"
+    );
+    assert_eq!(behind.try_replay(at(5), Some(&text("5"))), Err(Closed));
+
+    let (moved, _session) = live_from(at(5), 10);
+    moved.ask_again(vec![9]);
+    assert!(moved.take_asked(9) && !moved.take_asked(9));
+}
+
 /// What one operation of the log means for the socket under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Means {

@@ -4,7 +4,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::request::{Polling, RequestError};
+use super::request::RequestError;
+use crate::engine::moving::RemoteSession;
 use crate::engine::open::Engine;
 use crate::engine::sid::Sid;
 
@@ -28,6 +29,12 @@ pub trait Owners: Send + Sync {
     /// # Errors
     /// As at the owner; [`RequestError::Unknown`] when it cannot be reached.
     async fn forward(&self, sid: Sid, request: Forwarded) -> Result<Bytes, RequestError>;
+
+    /// Asks the owner for a session that a WebSocket here wants to upgrade.
+    ///
+    /// # Errors
+    /// As at the owner; [`RequestError::Unknown`] when it cannot be reached.
+    async fn upgrade(&self, sid: Sid) -> Result<Box<dyn RemoteSession>, RequestError>;
 }
 
 impl Engine {
@@ -40,8 +47,7 @@ impl Engine {
         sid: &Sid,
         request: Forwarded,
     ) -> Result<Bytes, RequestError> {
-        let session = self.registry().get(sid).ok_or(RequestError::Unknown)?;
-        let polling = Polling::of(session).ok_or(RequestError::Upgraded)?;
+        let polling = self.polling(sid)?;
         match request {
             Forwarded::Get => polling.get().await,
             Forwarded::Post(body) => polling.post()?.handle(body).await.map(|()| Bytes::new()),

@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
 use super::request::RequestError;
+use crate::engine::moving::Departure;
 use crate::engine::outbox::Outbox;
 use crate::engine::websocket::{WebSocketSink, WebSocketSource};
 
@@ -57,6 +58,8 @@ enum Carrier {
     Polling,
     /// Polling, while a WebSocket probes.
     Probed,
+    /// A WebSocket at another node, if the session's task gives it up to whoever asked here.
+    Leaving(Option<oneshot::Sender<Departure>>),
     /// A WebSocket; each half is here until the session's task took it.
     WebSocket(Option<UpgradedSource>, Option<UpgradedSink>),
     /// Nothing any more.
@@ -176,8 +179,7 @@ impl Link {
     }
 
     /// The client confirmed: the session's task finds its WebSocket here. `Err` when the session is
-    /// over: the caller closes it. A client confirms when its last GET was answered, so one that
-    /// waits now came too late, on another connection.
+    /// over: the caller closes it.
     pub(super) fn upgrade(
         &self,
         source: UpgradedSource,
@@ -188,9 +190,7 @@ impl Link {
         if !matches!(state.carrier, Carrier::Probed) {
             return Err(sink);
         }
-        if let Some(late) = state.get.take() {
-            late.send(Err(RequestError::Upgraded)).ok();
-        }
+        state.refuse_late_get();
         state.carrier = Carrier::WebSocket(Some(source), Some(sink));
         outbox.set_carried(true);
         drop(state);
@@ -198,7 +198,38 @@ impl Link {
         Ok(())
     }
 
+    /// The client confirmed at another node: the session's task finds the wish for its departure
+    /// here. `None` while a POST is under way, or when the session is over.
+    pub(super) fn begin_departure(&self, outbox: &Outbox) -> Option<oneshot::Receiver<Departure>> {
+        let mut state = self.0.lock();
+        if !matches!((&state.carrier, &state.post), (Carrier::Probed, Post::None)) {
+            return None;
+        }
+        state.refuse_late_get();
+        let (to, departing) = oneshot::channel();
+        state.carrier = Carrier::Leaving(Some(to));
+        drop(state);
+        outbox.wake_task();
+        Some(departing)
+    }
+
+    /// The session stays; its WebSocket is still to come.
+    pub(super) fn end_departure(&self) {
+        let mut state = self.0.lock();
+        if matches!(state.carrier, Carrier::Leaving(_)) {
+            state.carrier = Carrier::Probed;
+        }
+    }
+
     // --- The session's side ---
+
+    /// Who asked for the session's departure; once.
+    pub(crate) fn take_departing(&self) -> Option<oneshot::Sender<Departure>> {
+        match &mut self.0.lock().carrier {
+            Carrier::Leaving(to) => to.take(),
+            _ => None,
+        }
+    }
 
     /// The next thing to read. Packets that came by POST come before those of the WebSocket.
     pub(super) fn take_readable(&self) -> Option<Readable> {
@@ -275,8 +306,16 @@ impl State {
     fn on_polling(&self) -> Result<(), RequestError> {
         match self.carrier {
             Carrier::Polling | Carrier::Probed => Ok(()),
-            Carrier::WebSocket(..) => Err(RequestError::Upgraded),
+            Carrier::WebSocket(..) | Carrier::Leaving(_) => Err(RequestError::Upgraded),
             Carrier::Over => Err(RequestError::Unknown),
+        }
+    }
+
+    /// A client confirms an upgrade when its last GET was answered: one that waits then came too
+    /// late, on another connection.
+    fn refuse_late_get(&mut self) {
+        if let Some(late) = self.get.take() {
+            late.send(Err(RequestError::Upgraded)).ok();
         }
     }
 

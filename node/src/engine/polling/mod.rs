@@ -17,3 +17,4 @@ pub(crate) use link::Link;
 pub use request::{Polling, RequestError, Upload};
 pub(crate) use sink::PollingSink;
 pub(crate) use source::PollingSource;
+pub(crate) use upgrade::{Probe, Upgrading, release};

@@ -164,7 +164,7 @@ async fn every_reason_of_ours_has_its_code_and_what_waits_goes_first() {
     for reason in CloseReason::ALL {
         if matches!(
             reason,
-            CloseReason::TransportClosed | CloseReason::TransportError
+            CloseReason::TransportClosed | CloseReason::TransportError | CloseReason::Moved
         ) {
             continue;
         }

@@ -103,6 +103,12 @@ impl Decoder {
         self.input.extend_from_slice(bytes);
     }
 
+    /// What was taken in and not decoded; between two messages, so that another decoder can go on.
+    pub(in crate::engine) fn rest(&self) -> Bytes {
+        debug_assert!(self.kind.is_none(), "a message is under way");
+        Bytes::copy_from_slice(&self.input[self.at..])
+    }
+
     /// When only payload of a large frame is missing: where it may be read to directly, and how
     /// much at most. What was read is then to be given to [`Decoder::filled`].
     pub(in crate::engine) fn direct(&mut self) -> Option<(&mut BytesMut, usize)> {

@@ -29,6 +29,12 @@ impl<W: AsyncWrite + Unpin + Send> WebSocketSink<W> {
         }
     }
 
+    /// The stream; between two frames.
+    pub(crate) fn into_inner(self) -> W {
+        debug_assert_eq!(self.front_written, 0, "a frame is half written");
+        self.io
+    }
+
     /// Removes what `len` more bytes complete.
     fn advance(&mut self, batch: &mut Batch, len: usize) -> Written {
         let mut written = Written::default();

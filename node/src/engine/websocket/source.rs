@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::ready;
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
 use roomcast_proto::engineio::Packet;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
@@ -32,6 +32,11 @@ impl<R: AsyncRead + Unpin + Send> WebSocketSource<R> {
             io,
             decoder: Decoder::new(max_payload, received),
         }
+    }
+
+    /// The stream, and what was read of it and not decoded; between two messages.
+    pub(crate) fn into_parts(self) -> (R, Bytes) {
+        (self.io, self.decoder.rest())
     }
 
     /// Reads what is there into the decoder.

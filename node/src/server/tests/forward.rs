@@ -1,37 +1,54 @@
 //! Requests that arrive at a node which does not own their session. The way between the nodes is a
 //! call here; that it is one over the network is tested with real nodes.
 
+use super::moving::Way;
 use super::polling::{POLLING, answer, begin, begin_get, get, post, reply};
 use super::*;
+use crate::engine::moving::RemoteSession;
 use crate::engine::{Forwarded, RequestError, Sid};
 
 /// The one other node, while it is there.
-struct Other(Mutex<Option<Arc<Engine>>>);
+pub(super) struct Other(pub(super) Mutex<Option<Arc<Engine>>>);
+
+impl Other {
+    fn engine(&self, sid: Sid) -> Result<Arc<Engine>, RequestError> {
+        assert_eq!(sid.node(), 5, "only foreign sessions are asked for");
+        self.0.lock().clone().ok_or(RequestError::Unknown)
+    }
+}
 
 #[async_trait]
 impl Owners for Other {
     async fn forward(&self, sid: Sid, request: Forwarded) -> Result<Bytes, RequestError> {
-        assert_eq!(sid.node(), 5, "only foreign sessions are asked for");
-        let engine = self.0.lock().clone().ok_or(RequestError::Unknown)?;
-        engine.answer_forwarded(&sid, request).await
+        self.engine(sid)?.answer_forwarded(&sid, request).await
+    }
+
+    async fn upgrade(&self, sid: Sid) -> Result<Box<dyn RemoteSession>, RequestError> {
+        let probe = self.engine(sid)?.probe_from_elsewhere(&sid)?;
+        Ok(Box::new(Way::of(probe)))
     }
 }
 
 /// The owner, and a node that owns nothing.
 fn two() -> (ClientPort, ClientPort, Arc<Other>) {
-    let (owner, _) = port();
+    two_of(Upper::default(), Upper::default())
+}
+
+pub(super) fn two_of(owner: Upper, elsewhere: Upper) -> (ClientPort, ClientPort, Arc<Other>) {
+    let start = |node, upper: Upper, owners| {
+        let upper = Arc::new(upper);
+        let acceptor: Arc<dyn Acceptor> = upper.clone();
+        let (config, entropy) = (EngineConfig::standard(), Entropy::from_seed(node));
+        let engine = Engine::new(node, config, entropy, acceptor);
+        port_over(Arc::new(engine), upper, (10, 100), owners)
+    };
+    let owner = start(5, owner, None);
     let other = Arc::new(Other(Mutex::new(Some(Arc::clone(owner.engine())))));
-    let upper = Arc::new(Upper::default());
-    let acceptor: Arc<dyn Acceptor> = upper.clone();
-    let config = EngineConfig::standard();
-    let engine = Engine::new(6, config, Entropy::from_seed(10), acceptor);
     let owners: Arc<dyn Owners> = other.clone();
-    let elsewhere = port_over(Arc::new(engine), upper, (10, 100), Some(owners));
-    (owner, elsewhere, other)
+    (owner, start(6, elsewhere, Some(owners)), other)
 }
 
 const UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
-const BAD_REQUEST: &str = r#"{"code":3,"message":"Bad request"}"#;
 
 #[tokio::test]
 async fn any_node_answers_for_the_owner() {
@@ -94,15 +111,4 @@ async fn the_rules_hold_across_nodes() {
     let line = format!("POST {POLLING}&sid={sid}");
     assert_eq!(ask(&elsewhere, &line, headers).await.0, "400");
     gone(&sid).await;
-}
-
-#[tokio::test]
-async fn an_upgrade_elsewhere_is_refused_and_the_session_stays() {
-    let (owner, elsewhere, _other) = two();
-    let sid = begin(&owner).await;
-    let line = format!("GET /socket.io/?EIO=4&transport=websocket&sid={sid}");
-    let (status, body, _) = ask(&elsewhere, &line, UPGRADE).await;
-    assert_eq!((status.as_str(), body.as_str()), ("400", BAD_REQUEST));
-    assert_eq!(post(&elsewhere, &sid, "4a").await, answer(200, "ok"));
-    assert_eq!(get(&owner, &sid).await, answer(200, "4a"));
 }

@@ -1,6 +1,7 @@
 //! The client port over real TCP, as bytes.
 
 mod forward;
+mod moving;
 mod polling;
 mod port;
 mod upgrade;
@@ -19,7 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use self::moving::{Leaves, Leaving};
 use super::{ClientPort, ClientPortParts, Cors, ENGINE_PATH, Readiness, listener};
+use crate::engine::moving::{Adopted, Departed};
 use crate::engine::{
     Acceptor, CloseReason, DrainPace, Engine, EngineConfig, Forbidden, Frames, Handler, Handshake,
     Message, Owners, Refused, SessionHandle,
@@ -35,6 +38,8 @@ const UPGRADE: &str = "Host: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: we
 struct Echo {
     session: SessionHandle,
     closed: Arc<AtomicU32>,
+    /// `None`: it cannot move.
+    leaves: Option<Arc<Leaves>>,
 }
 
 #[async_trait]
@@ -50,6 +55,14 @@ impl Handler for Echo {
             .map_err(|_| CloseReason::SlowConsumer)
     }
 
+    async fn depart(&mut self) -> Option<Departed> {
+        let left = Leaving::new(self.leaves.clone()?);
+        Some(Departed {
+            state: Bytes::from_static(b"echo"),
+            left: Box::new(left),
+        })
+    }
+
     async fn on_close(&mut self, _: CloseReason) {
         self.closed.fetch_add(1, SeqCst);
     }
@@ -60,6 +73,9 @@ struct Upper {
     refusal: Mutex<Option<Refused>>,
     handshakes: Mutex<Vec<Handshake>>,
     closed: Arc<AtomicU32>,
+    leaves: Option<Arc<Leaves>>,
+    /// A session that moves here finds no place.
+    full: bool,
 }
 
 impl Acceptor for Upper {
@@ -78,8 +94,24 @@ impl Acceptor for Upper {
 
     fn open(&self, handshake: Handshake, session: SessionHandle) -> Box<dyn Handler> {
         self.handshakes.lock().push(handshake);
-        let closed = Arc::clone(&self.closed);
-        Box::new(Echo { session, closed })
+        Box::new(self.echo(session))
+    }
+
+    fn adopt(&self, state: Bytes, session: SessionHandle) -> Option<Adopted> {
+        (state == "echo").then(|| Adopted {
+            handler: Box::new(self.echo(session)),
+            in_place: Box::pin(std::future::ready(!self.full)),
+        })
+    }
+}
+
+impl Upper {
+    fn echo(&self, session: SessionHandle) -> Echo {
+        Echo {
+            session,
+            closed: Arc::clone(&self.closed),
+            leaves: self.leaves.clone(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::*;
 
 const BAD_REQUEST: &str = r#"{"code":3,"message":"Bad request"}"#;
 
-async fn websocket(port: &ClientPort, sid: &str) -> TcpStream {
+pub(super) async fn websocket(port: &ClientPort, sid: &str) -> TcpStream {
     let path = format!("/socket.io/?EIO=4&transport=websocket&sid={sid}");
     let mut stream = connect(port, &format!("GET {path} HTTP/1.1\r\n{UPGRADE}")).await;
     let head = head(&mut stream).await;
@@ -13,34 +13,34 @@ async fn websocket(port: &ClientPort, sid: &str) -> TcpStream {
     stream
 }
 
-async fn say(stream: &mut TcpStream, text: &str) {
+pub(super) async fn say(stream: &mut TcpStream, text: &str) {
     let mut bytes = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
     bytes.extend(text.as_bytes());
     stream.write_all(&bytes).await.unwrap();
 }
 
-async fn hear(stream: &mut TcpStream) -> String {
+pub(super) async fn hear(stream: &mut TcpStream) -> String {
     let (first, payload) = frame(stream).await;
     assert_eq!(first, 0x81, "{payload:?}");
     String::from_utf8(payload).unwrap()
 }
 
 /// Reads to the connection's end; only a close frame may come.
-async fn expect_closed(mut stream: TcpStream) {
+pub(super) async fn expect_closed(mut stream: TcpStream) {
     assert_eq!(frame(&mut stream).await, (0x88, vec![0x03, 0xe8]));
     let mut rest = Vec::new();
     soon(stream.read_to_end(&mut rest)).await.unwrap();
     assert_eq!(rest, b"");
 }
 
-async fn probed(port: &ClientPort, sid: &str) -> TcpStream {
+pub(super) async fn probed(port: &ClientPort, sid: &str) -> TcpStream {
     let mut stream = websocket(port, sid).await;
     say(&mut stream, "2probe").await;
     assert_eq!(hear(&mut stream).await, "3probe");
     stream
 }
 
-async fn upgraded(port: &ClientPort, sid: &str) -> TcpStream {
+pub(super) async fn upgraded(port: &ClientPort, sid: &str) -> TcpStream {
     let mut stream = probed(port, sid).await;
     say(&mut stream, "5").await;
     stream
