@@ -112,7 +112,8 @@ impl CatchUp {
                 continue;
             }
             self.flush_held(event.position).await?;
-            let frames = Encoded::new(&event, self.replica.epoch()).frames(self.socket.recoverable);
+            let mut encoded = Encoded::new(&event, self.replica.epoch(), self.socket.parser);
+            let frames = encoded.frames(self.socket.recoverable);
             self.push(frames).await?;
         }
         Ok(())

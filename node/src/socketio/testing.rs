@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use roomcast_proto::socketio::Parser;
 use tempfile::TempDir;
 use tokio::io::DuplexStream;
 use tokio::time::{sleep, timeout};
@@ -67,6 +68,7 @@ impl Node {
             peer,
             settings: settings.to_command(),
             propose_settings: false,
+            parser: Parser::Json,
             entropy: entropy.clone(),
         };
         let adapter = Adapter::start(start).await.unwrap();

@@ -1,0 +1,147 @@
+//! The parser: how packets are laid out in messages. Both sides of a connection must use the same
+//! one, and nothing on the wire says which. (Socket.IO documentation, "Custom parser".)
+
+use bytes::Bytes;
+
+use crate::engineio::Messages;
+use crate::error::DecodeError;
+use crate::socketio::binary::{Assembled, Assembler};
+use crate::socketio::decode::{Limits, decode};
+use crate::socketio::encode;
+
+/// The parsers that Roomcast knows. What they carry is the same: JSON with placeholders, and
+/// attachments.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Parser {
+    /// What clients use unless they are told otherwise: text, and a binary message per attachment.
+    #[default]
+    Json,
+}
+
+/// An event on its way to a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// A checked JSON array: the name, then the arguments.
+    pub data: &'a [u8],
+    /// Becomes the last argument; see [`encode::event`].
+    pub offset: Option<&'a str>,
+    /// Present when an ack is wanted.
+    pub id: Option<u64>,
+    /// What the placeholders in `data` stand for.
+    pub attachments: &'a [Bytes],
+}
+
+impl Parser {
+    /// An event.
+    #[must_use]
+    pub fn event(self, event: &Outgoing<'_>) -> Messages {
+        let Outgoing {
+            namespace,
+            data,
+            offset,
+            id,
+            attachments,
+        } = *event;
+        match self {
+            Self::Json => Messages {
+                text: encode::event(namespace, data, offset, id, attachments.len()),
+                binary: attachments.to_vec(),
+            },
+        }
+    }
+
+    /// The answer to event `id`: a checked JSON array, and what its placeholders stand for.
+    #[must_use]
+    pub fn ack(self, namespace: &str, id: u64, data: &[u8], attachments: &[Bytes]) -> Messages {
+        match self {
+            Self::Json => Messages {
+                text: encode::ack(namespace, id, data, attachments.len()),
+                binary: attachments.to_vec(),
+            },
+        }
+    }
+
+    /// The server's CONNECT; see [`encode::connect`].
+    #[must_use]
+    pub fn connect(
+        self,
+        namespace: &str,
+        sid: &str,
+        pid: Option<&str>,
+        resume_json: Option<&[u8]>,
+    ) -> Messages {
+        match self {
+            Self::Json => encode::connect(namespace, sid, pid, resume_json).into(),
+        }
+    }
+
+    /// CONNECT_ERROR; see [`encode::connect_error`].
+    #[must_use]
+    pub fn connect_error(
+        self,
+        namespace: &str,
+        message: &str,
+        data_json: Option<&[u8]>,
+    ) -> Messages {
+        match self {
+            Self::Json => encode::connect_error(namespace, message, data_json).into(),
+        }
+    }
+
+    /// DISCONNECT; see [`encode::disconnect`].
+    #[must_use]
+    pub fn disconnect(self, namespace: &str) -> Messages {
+        match self {
+            Self::Json => encode::disconnect(namespace).into(),
+        }
+    }
+}
+
+/// Makes packets of one connection's messages.
+#[derive(Debug)]
+pub struct Decoder {
+    parser: Parser,
+    limits: Limits,
+    /// Where a text packet waits for its attachments.
+    assembler: Assembler,
+}
+
+impl Decoder {
+    /// For one connection. `event_bytes_max` bounds payload and attachments of a packet together.
+    #[must_use]
+    pub fn new(parser: Parser, limits: Limits, event_bytes_max: usize) -> Self {
+        Self {
+            parser,
+            limits,
+            assembler: Assembler::new(event_bytes_max),
+        }
+    }
+
+    /// Takes the content of a text message; yields a packet unless attachments are due.
+    ///
+    /// # Errors
+    /// Any [`DecodeError`] that is named for Socket.IO. The reference closes the connection on all.
+    pub fn text(&mut self, message: Bytes) -> Result<Option<Assembled>, DecodeError> {
+        match self.parser {
+            Parser::Json => self.assembler.text(decode(message, &self.limits)?),
+        }
+    }
+
+    /// Takes a binary message; yields a packet unless more attachments are due.
+    ///
+    /// # Errors
+    /// As [`Decoder::text`].
+    pub fn binary(&mut self, message: Bytes) -> Result<Option<Assembled>, DecodeError> {
+        match self.parser {
+            Parser::Json => self.assembler.binary(message),
+        }
+    }
+
+    /// True while attachments are due.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.assembler.is_pending()
+    }
+}
