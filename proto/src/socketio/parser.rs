@@ -8,6 +8,7 @@ use crate::error::DecodeError;
 use crate::socketio::binary::{Assembled, Assembler};
 use crate::socketio::decode::{Limits, decode};
 use crate::socketio::encode;
+use crate::socketio::msgpack;
 
 /// The parsers that Roomcast knows. What they carry is the same: JSON with placeholders, and
 /// attachments.
@@ -16,6 +17,8 @@ pub enum Parser {
     /// What clients use unless they are told otherwise: text, and a binary message per attachment.
     #[default]
     Json,
+    /// `socket.io-msgpack-parser`: one binary message, which holds the attachments.
+    Msgpack,
 }
 
 /// An event on its way to a client.
@@ -34,21 +37,33 @@ pub struct Outgoing<'a> {
 }
 
 impl Parser {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Json, Self::Msgpack];
+
+    /// Its name in a configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Msgpack => "msgpack",
+        }
+    }
+
     /// An event.
     #[must_use]
     pub fn event(self, event: &Outgoing<'_>) -> Messages {
-        let Outgoing {
-            namespace,
-            data,
-            offset,
-            id,
-            attachments,
-        } = *event;
         match self {
             Self::Json => Messages {
-                text: encode::event(namespace, data, offset, id, attachments.len()),
-                binary: attachments.to_vec(),
+                text: encode::event(
+                    event.namespace,
+                    event.data,
+                    event.offset,
+                    event.id,
+                    event.attachments.len(),
+                ),
+                binary: event.attachments.to_vec(),
             },
+            Self::Msgpack => binary(msgpack::encode::event(event)),
         }
     }
 
@@ -60,6 +75,7 @@ impl Parser {
                 text: encode::ack(namespace, id, data, attachments.len()),
                 binary: attachments.to_vec(),
             },
+            Self::Msgpack => binary(msgpack::encode::ack(namespace, id, data, attachments)),
         }
     }
 
@@ -74,6 +90,7 @@ impl Parser {
     ) -> Messages {
         match self {
             Self::Json => encode::connect(namespace, sid, pid, resume_json).into(),
+            Self::Msgpack => binary(msgpack::encode::connect(namespace, sid, pid, resume_json)),
         }
     }
 
@@ -87,6 +104,9 @@ impl Parser {
     ) -> Messages {
         match self {
             Self::Json => encode::connect_error(namespace, message, data_json).into(),
+            Self::Msgpack => binary(msgpack::encode::connect_error(
+                namespace, message, data_json,
+            )),
         }
     }
 
@@ -95,7 +115,15 @@ impl Parser {
     pub fn disconnect(self, namespace: &str) -> Messages {
         match self {
             Self::Json => encode::disconnect(namespace).into(),
+            Self::Msgpack => binary(msgpack::encode::disconnect(namespace)),
         }
+    }
+}
+
+fn binary(message: Bytes) -> Messages {
+    Messages {
+        text: Bytes::new(),
+        binary: vec![message],
     }
 }
 
@@ -104,6 +132,7 @@ impl Parser {
 pub struct Decoder {
     parser: Parser,
     limits: Limits,
+    event_bytes_max: usize,
     /// Where a text packet waits for its attachments.
     assembler: Assembler,
 }
@@ -115,6 +144,7 @@ impl Decoder {
         Self {
             parser,
             limits,
+            event_bytes_max,
             assembler: Assembler::new(event_bytes_max),
         }
     }
@@ -126,6 +156,7 @@ impl Decoder {
     pub fn text(&mut self, message: Bytes) -> Result<Option<Assembled>, DecodeError> {
         match self.parser {
             Parser::Json => self.assembler.text(decode(message, &self.limits)?),
+            Parser::Msgpack => Err(DecodeError::TextUnexpected),
         }
     }
 
@@ -136,6 +167,9 @@ impl Decoder {
     pub fn binary(&mut self, message: Bytes) -> Result<Option<Assembled>, DecodeError> {
         match self.parser {
             Parser::Json => self.assembler.binary(message),
+            Parser::Msgpack => {
+                msgpack::decode::decode(&message, &self.limits, self.event_bytes_max).map(Some)
+            }
         }
     }
 
