@@ -6,7 +6,6 @@ mod report;
 
 use std::sync::Arc;
 
-use roomcast_proto::socketio::Parser;
 use tokio::net::TcpListener;
 
 use crate::adapter::{Adapter, Forwarder, Start};
@@ -211,7 +210,7 @@ fn adapter_start(config: &ServeConfig, peer: TcpListener, entropy: Entropy) -> S
         peer,
         settings: config.cluster.to_proto(),
         propose_settings: !config.cluster_given.is_empty(),
-        parser: Parser::Json,
+        parser: config.engine.parser,
         entropy,
     }
 }

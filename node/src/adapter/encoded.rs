@@ -114,4 +114,17 @@ mod tests {
         assert_eq!(text(&frames), expected);
         assert_eq!(frames.packets().1, event.attachments);
     }
+
+    #[test]
+    fn with_msgpack_an_event_is_one_binary_message() {
+        let mut event = event(Position::new(36, 1), &[], &[]);
+        event.event = bytes::Bytes::from_static(br#"["e",{"_placeholder":true,"num":0}]"#);
+        event.attachments = vec![bytes::Bytes::from_static(b"\x00\xff")];
+        let mut encoded = Encoded::new(&event, 35, Parser::Msgpack);
+        let frames = encoded.frames(true);
+        let head = b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x93\xa1e\xc4\x02\x00\xff\xa6z.10.1";
+        assert_eq!(text(&frames), "");
+        assert_eq!(frames.packets().1, [head[..].to_vec()]);
+        assert!(Arc::ptr_eq(&frames, &encoded.frames(true)));
+    }
 }
