@@ -3,7 +3,9 @@
 // src/stock.rs. Binary arguments travel as {"$binary": hex}.
 import { createInterface } from "node:readline";
 import { Manager } from "socket.io-client";
+import msgpack from "socket.io-msgpack-parser";
 
+const parsers = { msgpack };
 const managers = new Map();
 const sockets = new Map();
 
@@ -36,6 +38,7 @@ function managerOf({ manager, url, options }) {
       timeout: 3000,
       autoConnect: false,
       ...options,
+      parser: parsers[options.parser],
     });
     managers.set(manager, known);
   }

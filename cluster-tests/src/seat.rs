@@ -37,8 +37,8 @@ const SEATED_WITHIN: Duration = Duration::from_secs(30);
 pub enum Make {
     /// The official JavaScript client.
     Stock(Arc<StockDriver>),
-    /// The same over these transports, in the client's own order of them.
-    StockOver(Arc<StockDriver>, &'static [&'static str]),
+    /// The same with these options of its manager, over those of the driver.
+    StockWith(Arc<StockDriver>, Map<String, Value>),
     /// Our Rust client.
     Sdk,
     /// The suite's own.
@@ -113,11 +113,11 @@ impl Seat {
                 };
                 Client::Stock(driver.open(stock, tap).await)
             }
-            Make::StockOver(driver, transports) => {
+            Make::StockWith(driver, options) => {
                 let stock = StockSpec {
                     namespace: spec.namespace,
                     auth: spec.auth,
-                    options: Map::from_iter([("transports".to_owned(), json!(transports))]),
+                    options,
                     ..StockSpec::new(link.addr())
                 };
                 Client::Stock(driver.open(stock, tap).await)

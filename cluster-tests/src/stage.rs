@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
@@ -76,7 +76,14 @@ impl Stage {
     /// The official client over other transports than WebSocket alone.
     #[must_use]
     pub fn stock_over(&self, transports: &'static [&'static str]) -> Make {
-        Make::StockOver(Arc::clone(&self.driver), transports)
+        self.stock_with([("transports", json!(transports))])
+    }
+
+    /// The official client with other options than the driver's.
+    #[must_use]
+    pub fn stock_with<const N: usize>(&self, options: [(&str, Value); N]) -> Make {
+        let options = options.map(|(name, value)| (name.to_owned(), value));
+        Make::StockWith(Arc::clone(&self.driver), Map::from_iter(options))
     }
 
     /// Seats a client, at first on one node, in some rooms; its index.
@@ -86,7 +93,7 @@ impl Stage {
     pub async fn seat(&mut self, make: Make, node: usize, rooms: &[&str]) -> io::Result<usize> {
         let kind = match make {
             Make::Stock(_) => "stock",
-            Make::StockOver(..) => "stock, other transports",
+            Make::StockWith(..) => "stock, other options",
             Make::Sdk => "sdk",
             Make::Raw => "raw",
         };

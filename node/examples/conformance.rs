@@ -144,6 +144,7 @@ async fn adapter(
         peer,
         settings: Settings::DEFAULT.to_command(),
         propose_settings: false,
+        parser: roomcast_proto::socketio::Parser::Json,
         entropy: entropy.clone(),
     };
     let adapter = Adapter::start(start).await?;

@@ -210,6 +210,7 @@ fn adapter_start(config: &ServeConfig, peer: TcpListener, entropy: Entropy) -> S
         peer,
         settings: config.cluster.to_proto(),
         propose_settings: !config.cluster_given.is_empty(),
+        parser: config.engine.parser,
         entropy,
     }
 }

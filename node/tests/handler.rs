@@ -17,6 +17,7 @@ use roomcast::socketio::{
     Target,
 };
 use roomcast_client::{Args, Client, ClientOptions, Connected, Inbox, Notice, SocketOptions};
+use roomcast_proto::socketio::Parser;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -181,6 +182,7 @@ impl Node {
             peer,
             settings: roomcast::state::Settings::DEFAULT.to_command(),
             propose_settings: false,
+            parser: Parser::Json,
             entropy: entropy.clone(),
         };
         let adapter = Adapter::start(start).await.expect("it starts");

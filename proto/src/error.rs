@@ -108,6 +108,24 @@ pub enum DecodeError {
     #[error("placeholder without its attachment")]
     Placeholder,
 
+    /// Socket.IO over msgpack: a text message.
+    #[error("text message where packets are binary")]
+    TextUnexpected,
+    /// msgpack that ends too early, too late, or is none.
+    #[error("malformed msgpack at byte {at}")]
+    Msgpack {
+        /// Place in the message, from 0.
+        at: usize,
+    },
+    /// msgpack that has no JSON: an unknown extension, or a member's name that is no string or
+    /// integer.
+    #[error("msgpack value without a json form")]
+    MsgpackValue,
+    /// Socket.IO over msgpack: a field of the packet's map is missing, of the wrong kind, or there
+    /// twice.
+    #[error("packet field {0} is missing or malformed")]
+    PacketField(&'static str),
+
     /// An offset that is not the canonical `<epoch>.<index>.<op>`.
     #[error("offset is malformed")]
     Offset,

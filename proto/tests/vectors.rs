@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use roomcast_proto::engineio::{self, Query, RequestKind, Target, Transport, payload};
-use roomcast_proto::socketio::{self, Assembled, Assembler, Limits, encode};
+use roomcast_proto::socketio::{
+    self, Assembled, Assembler, Decoder, Limits, Outgoing, Parser, encode,
+};
 use roomcast_proto::{DecodeError, Offset};
 
 const LIMITS: Limits = Limits {
@@ -170,6 +172,81 @@ fn socket_packets_match_their_vectors_both_ways() {
             );
         }
     }
+}
+
+#[test]
+fn msgpack_packets_match_their_vectors_both_ways() {
+    for vector in vectors(include_str!("../testdata/msgpack.txt")) {
+        let outcome = Decoder::new(Parser::Msgpack, LIMITS, 96).binary(vector.bytes.clone());
+        assert_eq!(
+            describe_assembled(outcome.clone()),
+            vector.meaning,
+            "line {}",
+            vector.line
+        );
+        if vector.both_ways {
+            let bytes = in_msgpack(outcome);
+            assert_eq!(text(&bytes), text(&vector.bytes), "line {}", vector.line);
+        }
+    }
+}
+
+/// The binary message that our side makes of a packet.
+fn in_msgpack(outcome: Result<Option<Assembled>, DecodeError>) -> Bytes {
+    let Ok(Some(Assembled::Whole {
+        packet,
+        attachments,
+    })) = outcome
+    else {
+        panic!("{outcome:?} is no packet");
+    };
+    let member = |data: &[u8], name: &str| {
+        let data: serde_json::Value = serde_json::from_slice(data).expect("an object");
+        data.get(name).map(ToString::to_string)
+    };
+    let text_member = |data: &[u8], name: &str| {
+        let member = member(data, name)?;
+        Some(serde_json::from_str::<String>(&member).expect("a string"))
+    };
+    let messages = match &packet {
+        socketio::Packet::Connect { namespace, auth } => {
+            let auth = auth.as_ref().expect("a sid at least");
+            let (sid, pid) = (
+                text_member(auth, "sid").expect("a sid"),
+                text_member(auth, "pid"),
+            );
+            let resume = member(auth, "resume");
+            let resume = resume.as_ref().map(String::as_bytes);
+            Parser::Msgpack.connect(namespace, &sid, pid.as_deref(), resume)
+        }
+        socketio::Packet::Disconnect { namespace } => Parser::Msgpack.disconnect(namespace),
+        socketio::Packet::Event {
+            namespace,
+            id,
+            data,
+            ..
+        } => Parser::Msgpack.event(&Outgoing {
+            namespace,
+            data,
+            offset: None,
+            id: *id,
+            attachments: &attachments,
+        }),
+        socketio::Packet::Ack {
+            namespace,
+            id,
+            data,
+            ..
+        } => Parser::Msgpack.ack(namespace, *id, data, &attachments),
+        socketio::Packet::ConnectError { namespace, data } => {
+            let message = text_member(data, "message").expect("a message");
+            let rest = member(data, "data");
+            let rest = rest.as_ref().map(String::as_bytes);
+            Parser::Msgpack.connect_error(namespace, &message, rest)
+        }
+    };
+    assert!(messages.text.is_empty(), "one binary message is all");
+    messages.binary[0].clone()
 }
 
 #[test]

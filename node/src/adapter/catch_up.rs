@@ -111,7 +111,8 @@ impl CatchUp {
             if view.is_excepted(&self.socket.id, &event.except, event.position) {
                 continue;
             }
-            let frames = Encoded::new(&event, self.replica.epoch()).frames(self.socket.recoverable);
+            let mut encoded = Encoded::new(&event, self.replica.epoch(), self.socket.parser);
+            let frames = encoded.frames(self.socket.recoverable);
             self.socket.replay(event.position, Some(&frames)).await?;
         }
         Ok(())

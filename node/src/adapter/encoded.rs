@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use roomcast_proto::offset::Offset;
-use roomcast_proto::socketio::encode;
+use roomcast_proto::socketio::{Outgoing, Parser};
 
 use crate::engine::Frames;
 use crate::ids::Position;
@@ -14,15 +14,17 @@ use crate::state::Event;
 pub(crate) struct Encoded<'a> {
     event: &'a Event,
     epoch: u64,
+    parser: Parser,
     stamped: Option<Arc<Frames>>,
     plain: Option<Arc<Frames>>,
 }
 
 impl<'a> Encoded<'a> {
-    pub(crate) fn new(event: &'a Event, epoch: u64) -> Self {
+    pub(crate) fn new(event: &'a Event, epoch: u64, parser: Parser) -> Self {
         Self {
             event,
             epoch,
+            parser,
             stamped: None,
             plain: None,
         }
@@ -39,7 +41,8 @@ impl<'a> Encoded<'a> {
         };
         slot.get_or_insert_with(|| {
             let position = stamped.then_some(self.event.position);
-            event_frames(self.event, position.map(|at| offset(self.epoch, at)))
+            let offset = position.map(|at| offset(self.epoch, at));
+            event_frames(self.event, offset, self.parser)
         })
         .clone()
     }
@@ -55,16 +58,15 @@ pub(crate) fn offset(epoch: u64, position: Position) -> Offset {
 }
 
 /// Builds the frames of an event.
-pub(crate) fn event_frames(event: &Event, offset: Option<Offset>) -> Arc<Frames> {
+pub(crate) fn event_frames(event: &Event, offset: Option<Offset>, parser: Parser) -> Arc<Frames> {
     let offset = offset.map(|offset| offset.to_string());
-    let text = encode::event(
-        &event.namespace,
-        &event.event,
-        offset.as_deref(),
-        event.request.map(|request| request.number),
-        event.attachments.len(),
-    );
-    Frames::with_attachments(text, event.attachments.clone())
+    Frames::of(parser.event(&Outgoing {
+        namespace: &event.namespace,
+        data: &event.event,
+        offset: offset.as_deref(),
+        id: event.request.map(|request| request.number),
+        attachments: &event.attachments,
+    }))
 }
 
 #[cfg(test)]
@@ -80,7 +82,7 @@ mod tests {
     #[test]
     fn all_sockets_of_an_encoding_share_the_same_bytes() {
         let event = event(Position::new(36, 1), &[], &[]);
-        let mut encoded = Encoded::new(&event, 35);
+        let mut encoded = Encoded::new(&event, 35, Parser::Json);
         let (stamped, plain) = (encoded.frames(true), encoded.frames(false));
         assert_eq!(text(&stamped), r#"42["e","z.10.1"]"#);
         assert_eq!(text(&plain), r#"42["e"]"#);
@@ -96,7 +98,7 @@ mod tests {
             incarnation: 1,
             expected: 1,
         });
-        let mut encoded = Encoded::new(&event, 35);
+        let mut encoded = Encoded::new(&event, 35, Parser::Json);
         let stamped = encoded.frames(true);
         assert_eq!(text(&stamped), r#"427["e"]"#);
         assert!(Arc::ptr_eq(&stamped, &encoded.frames(false)));
@@ -107,9 +109,22 @@ mod tests {
         let mut event = event(Position::new(36, 1), &[], &[]);
         event.event = bytes::Bytes::from_static(br#"["e",{"_placeholder":true,"num":0}]"#);
         event.attachments = vec![bytes::Bytes::from_static(b"\x00\xff")];
-        let frames = Encoded::new(&event, 35).frames(true);
+        let frames = Encoded::new(&event, 35, Parser::Json).frames(true);
         let expected = r#"451-["e",{"_placeholder":true,"num":0},"z.10.1"]"#;
         assert_eq!(text(&frames), expected);
         assert_eq!(frames.packets().1, event.attachments);
+    }
+
+    #[test]
+    fn with_msgpack_an_event_is_one_binary_message() {
+        let mut event = event(Position::new(36, 1), &[], &[]);
+        event.event = bytes::Bytes::from_static(br#"["e",{"_placeholder":true,"num":0}]"#);
+        event.attachments = vec![bytes::Bytes::from_static(b"\x00\xff")];
+        let mut encoded = Encoded::new(&event, 35, Parser::Msgpack);
+        let frames = encoded.frames(true);
+        let head = b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x93\xa1e\xc4\x02\x00\xff\xa6z.10.1";
+        assert_eq!(text(&frames), "");
+        assert_eq!(frames.packets().1, [head[..].to_vec()]);
+        assert!(Arc::ptr_eq(&frames, &encoded.frames(true)));
     }
 }

@@ -17,7 +17,7 @@ use super::socket::{Identity, LocalSocket};
 use crate::engine::{CloseReason, Frames};
 use crate::ids::{GroupId, Incarnation, Position, SocketId};
 use crate::state::{Effect, Event, OpResult, ResumeRefusal, Verdict};
-use roomcast_proto::socketio::encode;
+use roomcast_proto::socketio::Parser;
 
 /// What others ask of the fan-out.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ impl Progress {
 /// The fan-out task of one group.
 pub(crate) struct Fanout<S> {
     pub(crate) group: GroupId,
+    /// How the clients of this node speak.
+    pub(crate) parser: Parser,
     pub(crate) replica: Arc<Replica>,
     pub(crate) pending: Arc<Pending>,
     pub(crate) lease: Arc<Lease>,
@@ -198,7 +200,7 @@ impl<S: Sockets> Fanout<S> {
             self.requests
                 .expect(request.number, request.expected as usize);
         }
-        let mut encoded = Encoded::new(event, epoch);
+        let mut encoded = Encoded::new(event, epoch, self.parser);
         let (position, request) = (event.position, event.request.map(|request| request.number));
         let mut delivered = 0_u64;
         self.index.each_target(event, |socket| {
@@ -213,7 +215,8 @@ impl<S: Sockets> Fanout<S> {
         let mut delivered = 0_u64;
         self.index.each_target(event, |socket| {
             delivered += u64::from(socket.deliver_volatile(|position| {
-                event_frames(event, socket.recoverable.then(|| offset(epoch, position)))
+                let offset = socket.recoverable.then(|| offset(epoch, position));
+                event_frames(event, offset, socket.parser)
             }));
         });
         self.deliveries.increment(delivered);
@@ -268,7 +271,7 @@ impl<S: Sockets> Fanout<S> {
         match result {
             OpResult::Done => {
                 let id = attach.id.expect("a connect carries its socket's id");
-                let identity = identity(&attach, owner, id, 1);
+                let identity = self.identity(&attach, owner, id, 1);
                 let socket = LocalSocket::live(identity, attach.session.clone(), position);
                 let arrived = self
                     .arriving
@@ -285,7 +288,7 @@ impl<S: Sockets> Fanout<S> {
                 start,
                 rooms,
             }) => {
-                let identity = identity(&attach, owner, id, generation);
+                let identity = self.identity(&attach, owner, id, generation);
                 let socket =
                     LocalSocket::catching_up(identity, attach.session.clone(), start, position);
                 self.begin(attach, Arc::new(socket), rooms, Some(start));
@@ -332,17 +335,24 @@ impl<S: Sockets> Fanout<S> {
             self.sockets.catch_up(socket, start);
         }
     }
-}
 
-fn identity(attach: &Attach, owner: Incarnation, id: SocketId, generation: u64) -> Identity {
-    Identity {
-        id,
-        pid: attach.pid,
-        namespace: Arc::clone(&attach.namespace),
-        identity: attach.identity.clone(),
-        recoverable: attach.recoverable,
-        generation,
-        owner,
+    fn identity(
+        &self,
+        attach: &Attach,
+        owner: Incarnation,
+        id: SocketId,
+        generation: u64,
+    ) -> Identity {
+        Identity {
+            id,
+            pid: attach.pid,
+            namespace: Arc::clone(&attach.namespace),
+            identity: attach.identity.clone(),
+            recoverable: attach.recoverable,
+            parser: self.parser,
+            generation,
+            owner,
+        }
     }
 }
 
@@ -360,7 +370,7 @@ fn connect_frames(
         (None, None) => None,
     };
     let pid = socket.recoverable.then(|| socket.pid.reveal());
-    Frames::text(encode::connect(
+    Frames::of(socket.parser.connect(
         &socket.namespace,
         &socket.id_text,
         pid.as_deref(),

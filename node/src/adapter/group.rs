@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use prost::Message;
 use roomcast_proto::command::{self, Op, Settings, SocketRef, op::Kind};
+use roomcast_proto::socketio::Parser;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -55,6 +56,7 @@ pub(crate) struct Parts {
     pub(crate) groups: u32,
     pub(crate) consensus: Consensus,
     pub(crate) settings: Settings,
+    pub(crate) parser: Parser,
     pub(crate) entropy: Entropy,
     pub(crate) requests: Arc<Requests>,
 }
@@ -102,6 +104,7 @@ impl Group {
         });
         let fanout = Fanout {
             group: id,
+            parser: parts.parser,
             replica: Arc::clone(&replica),
             pending: Arc::clone(&pending),
             lease: Arc::clone(&lease),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use roomcast_proto::command::Settings;
+use roomcast_proto::socketio::Parser;
 use tokio::sync::mpsc;
 
 use super::group::{Group, Parts};
@@ -31,6 +32,8 @@ pub struct Start {
     pub settings: Settings,
     /// Propose `settings` to a cluster that has others.
     pub propose_settings: bool,
+    /// How the clients of this node speak.
+    pub parser: Parser,
     /// The one source of random numbers.
     pub entropy: Entropy,
 }
@@ -39,6 +42,7 @@ pub struct Start {
 #[derive(Debug)]
 pub struct Adapter {
     groups: Vec<Arc<Group>>,
+    parser: Parser,
     consensus: Consensus,
     entropy: Entropy,
     requests: Arc<Requests>,
@@ -69,6 +73,7 @@ impl Adapter {
             groups: consensus.group_count(),
             consensus: consensus.clone(),
             settings: start.settings,
+            parser: start.parser,
             entropy: start.entropy.clone(),
             requests: Arc::clone(&requests),
         };
@@ -81,6 +86,7 @@ impl Adapter {
         let relay = Relay::new(consensus.clone());
         let adapter = Arc::new(Self {
             groups,
+            parser: start.parser,
             consensus,
             entropy: start.entropy,
             requests,
@@ -129,6 +135,12 @@ impl Adapter {
     /// From now on requests that other nodes forward for sessions of `engine` are answered.
     pub fn serve_sessions(&self, engine: &Arc<Engine>) {
         self.peers.serve_sessions(engine);
+    }
+
+    /// How the clients of this node speak.
+    #[must_use]
+    pub fn parser(&self) -> Parser {
+        self.parser
     }
 
     /// The one source of random numbers.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use roomcast_proto::socketio::Parser;
 
 use crate::engine::{CloseReason, Closed, Frames, PushError, SessionHandle};
 use crate::ids::{Incarnation, Pid, Position, SocketId};
@@ -25,6 +26,8 @@ pub struct LocalSocket {
     pub identity: Option<Arc<str>>,
     /// Whether its events carry offsets and its session outlives its transport.
     pub recoverable: bool,
+    /// How its client speaks.
+    pub(crate) parser: Parser,
     /// The generation under which this node owns the session.
     pub generation: u64,
     /// The life of this node as a producer in which it does.
@@ -96,6 +99,7 @@ pub(crate) struct Identity {
     pub(crate) namespace: Arc<str>,
     pub(crate) identity: Option<Arc<str>>,
     pub(crate) recoverable: bool,
+    pub(crate) parser: Parser,
     pub(crate) generation: u64,
     pub(crate) owner: Incarnation,
 }
@@ -128,6 +132,7 @@ impl LocalSocket {
             namespace: identity.namespace,
             identity: identity.identity,
             recoverable: identity.recoverable,
+            parser: identity.parser,
             generation: identity.generation,
             owner: identity.owner,
             session,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use roomcast_proto::socketio::Parser;
 
 use super::socket::{Identity, LocalSocket};
 use crate::engine::{Counters, Frames, OutboxLimits, SessionHandle, Sid};
@@ -46,6 +47,7 @@ pub(super) fn identity(n: u8) -> Identity {
         namespace: "/".into(),
         identity: None,
         recoverable: n < 100,
+        parser: Parser::Json,
         generation: 1,
         owner: 7,
     }

@@ -283,6 +283,13 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         Engine,
+        "parser",
+        "PARSER",
+        Some("json"),
+        "How all clients of this node speak: json, or msgpack (socket.io-msgpack-parser)",
+    ),
+    key(
+        Engine,
         "ping-interval-ms",
         "N",
         Some("25000"),

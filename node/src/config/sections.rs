@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use roomcast_proto::command;
+use roomcast_proto::socketio::Parser;
 
-use super::reader::Reader;
+use super::reader::{Reader, Wrong};
 
 /// Framing around an event within a message: packet type, namespace, target, ack id, quotes.
 const FRAMING_BYTES: u64 = 64 << 10;
@@ -88,6 +89,8 @@ impl ClusterSettings {
 /// Limits and timings of this node's sessions and connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineConfig {
+    /// How all clients of this node speak.
+    pub parser: Parser,
     /// From a PONG to the next PING.
     pub ping_interval: Duration,
     /// From a PING to the latest PONG.
@@ -112,6 +115,7 @@ impl EngineConfig {
     /// `None` after noting what was refused.
     pub(crate) fn read(reader: &mut Reader, event_bytes_max: Option<u32>) -> Option<Self> {
         let seconds = |from, to| Duration::from_secs(from)..=Duration::from_secs(to);
+        let parser = reader.optional("parser", parser);
         let ping_interval = reader.number("ping-interval-ms", 100..=600_000);
         let ping_timeout = reader.number("ping-timeout-ms", 100..=600_000);
         let given = reader.origin("max-payload").is_some();
@@ -127,6 +131,7 @@ impl EngineConfig {
         let drain_timeout = reader.duration("drain-timeout", seconds(1, 3_600));
         let size = |bytes: u64| usize::try_from(bytes).expect("at most 1 GiB");
         Some(Self {
+            parser: parser?,
             ping_interval: Duration::from_millis(ping_interval?),
             ping_timeout: Duration::from_millis(ping_timeout?),
             max_payload: size(max_payload?),
@@ -137,5 +142,16 @@ impl EngineConfig {
             drain_pace: drain_pace?,
             drain_timeout: drain_timeout?,
         })
+    }
+}
+
+fn parser(text: &str) -> Result<Parser, Wrong> {
+    let named = |parser: &Parser| parser.name() == text;
+    match Parser::ALL.into_iter().find(named) {
+        Some(parser) => Ok(parser),
+        None => Err((
+            format!("`{text}` is no parser"),
+            "json or msgpack".to_owned(),
+        )),
     }
 }

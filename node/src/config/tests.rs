@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
+use roomcast_proto::socketio::Parser;
+
 use super::*;
 
 const NODE: [(&str, &str); 3] = [
@@ -91,6 +93,7 @@ fn defaults_are_the_designs() {
     let config = check(&with(&[]), &[], "").unwrap();
     assert_eq!(config.mode, Mode::Production);
     assert_eq!(config.groups, 4);
+    assert_eq!(config.engine.parser, Parser::Json);
     assert_eq!(config.advertise_peer, "127.0.0.1:5001", "its own entry");
     assert!(config.cluster_given.is_empty());
     assert!(
@@ -131,6 +134,7 @@ fn every_key_can_come_from_each_source() {
         retention_bytes = 4096
         resume_window = "1h"
         [engine]
+        parser = "msgpack"
         ping_interval_ms = 300
         max_payload = "2MB"
         [dev]
@@ -144,6 +148,7 @@ fn every_key_can_come_from_each_source() {
     assert_eq!(from_file.advertise_peer, "c.example:7");
     assert_eq!(from_file.cluster.retention_bytes, 4096);
     assert_eq!(from_file.engine.max_payload, 2_000_000);
+    assert_eq!(from_file.engine.parser, Parser::Msgpack);
     let texts = [
         ("node-id", "ROOMCAST_NODE_ID", "2"),
         ("data-dir", "ROOMCAST_DATA_DIR", "d"),
@@ -160,6 +165,7 @@ fn every_key_can_come_from_each_source() {
         ("mode", "ROOMCAST_MODE", "development"),
         ("retention-bytes", "ROOMCAST_RETENTION_BYTES", "4096"),
         ("resume-window", "ROOMCAST_RESUME_WINDOW", "60m"),
+        ("parser", "ROOMCAST_PARSER", "msgpack"),
         ("ping-interval-ms", "ROOMCAST_PING_INTERVAL_MS", "300"),
         ("max-payload", "ROOMCAST_MAX_PAYLOAD", "2MB"),
     ];
@@ -208,6 +214,7 @@ event-bytes-max | 1 mb | `1 mb` is no size => a whole number
 rooms-per-socket-max | 0 | `0` is out of bounds => 1 to 100000
 room-name-bytes-max | 21 | `21` is out of bounds => 22 to 1024
 lease | 61s | `61s` is out of bounds => 1s to 1m
+parser | bson | `bson` is no parser => json or msgpack
 ping-interval-ms | 25s | `25s` is no whole number => 100 to 600000
 ping-timeout-ms | 0 | `0` is out of bounds => 100 to 600000
 max-payload | 1 | `1B` is out of bounds => 1KiB to 16MiB
@@ -320,7 +327,7 @@ fn files_with_unknown_keys_or_broken_syntax_are_refused() {
         (
             "[engine]\nfast = 1",
             "engine.fast (file r.toml) is not a key of Roomcast; right would \
-            be: one of ping_interval_ms, ",
+            be: one of parser, ping_interval_ms, ",
         ),
         (
             "[servers]\na = 1",

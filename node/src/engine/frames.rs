@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use roomcast_proto::engineio::Messages;
 
 /// WebSocket opcodes with the FIN bit set; server frames are single and unmasked (RFC 6455, 5.1).
 const TEXT: u8 = 0x81;
@@ -30,6 +31,12 @@ pub struct Frames {
 }
 
 impl Frames {
+    /// What one packet of the layer above became.
+    #[must_use]
+    pub fn of(messages: Messages) -> Arc<Self> {
+        Self::with_attachments(messages.text, messages.binary)
+    }
+
     /// One Engine.IO text packet, type digit first (`4…` for a message).
     #[must_use]
     pub fn text(packet: Bytes) -> Arc<Self> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use roomcast_proto::socketio::encode;
 
 use crate::adapter::LocalSocket;
 use crate::engine::Frames;
@@ -30,25 +29,25 @@ impl Ack {
 
     /// As [`Ack::send`], with binary attachments for the placeholders in `args`.
     pub fn send_with(self, args: &[u8], attachments: Vec<Bytes>) {
-        let frames = self.frames(args, attachments);
+        let frames = self.frames(args, &attachments);
         self.socket.answer_after_issued(frames);
     }
 
     /// Answers at a position of the log: after the events before it and before those after it.
     pub(crate) fn send_at(self, position: Position, args: &[u8]) {
-        let frames = self.frames(args, Vec::new());
+        let frames = self.frames(args, &[]);
         self.socket.answer_at(position, frames);
     }
 
     /// Answers now.
     pub(crate) fn send_now(self, args: &[u8]) {
-        let frames = self.frames(args, Vec::new());
+        let frames = self.frames(args, &[]);
         self.socket.answer_now(&frames);
     }
 
-    fn frames(&self, args: &[u8], attachments: Vec<Bytes>) -> Arc<Frames> {
-        let text = encode::ack(&self.socket.namespace, self.id, args, attachments.len());
-        Frames::with_attachments(text, attachments)
+    fn frames(&self, args: &[u8], attachments: &[Bytes]) -> Arc<Frames> {
+        let parser = self.socket.parser;
+        Frames::of(parser.ack(&self.socket.namespace, self.id, args, attachments))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use roomcast_proto::socketio::{Assembled, Assembler, Limits, Packet, args, decode, encode};
+use roomcast_proto::socketio::{Assembled, Decoder, Limits, Packet, args};
 
 use super::ack::Ack;
 use super::connect::Connecting;
@@ -83,7 +83,7 @@ pub(super) struct Client {
     clients: Arc<Clients>,
     pub(super) session: SessionHandle,
     pub(super) handshake: Arc<Handshake>,
-    pub(super) assembler: Assembler,
+    pub(super) decoder: Decoder,
     pub(super) slots: HashMap<Arc<str>, Arc<Slot>>,
 }
 
@@ -91,10 +91,8 @@ pub(super) struct Client {
 impl Handler for Client {
     async fn on_message(&mut self, message: Message) -> Result<(), CloseReason> {
         let assembled = match message {
-            Message::Text(text) => {
-                decode(text, &Limits::SERVER).and_then(|packet| self.assembler.text(packet))
-            }
-            Message::Binary(data) => self.assembler.binary(data),
+            Message::Text(text) => self.decoder.text(text),
+            Message::Binary(data) => self.decoder.binary(data),
         };
         match assembled {
             Ok(None) => Ok(()),
@@ -131,7 +129,11 @@ impl Client {
             clients: Arc::clone(clients),
             session,
             handshake: Arc::new(handshake),
-            assembler: Assembler::new(clients.packet_bytes_max),
+            decoder: Decoder::new(
+                clients.adapter.parser(),
+                Limits::SERVER,
+                clients.packet_bytes_max,
+            ),
             slots: HashMap::new(),
         }
     }
@@ -217,11 +219,11 @@ impl Client {
             return Err(CloseReason::ParseError);
         }
         let Some(handler) = self.clients.namespaces.find(namespace) else {
-            let text = encode::connect_error(namespace, "Invalid namespace", None);
-            let frames = Frames::text(text);
+            let parser = self.clients.adapter.parser();
+            let messages = parser.connect_error(namespace, "Invalid namespace", None);
             return self
                 .session
-                .try_push(&frames)
+                .try_push(&Frames::of(messages))
                 .map_err(|_| CloseReason::SlowConsumer);
         };
         tokio::spawn(self.connecting(namespace, handler).run(auth));

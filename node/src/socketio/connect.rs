@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use roomcast_proto::command::{self, Connect, Resume, op::Kind, resume};
 use roomcast_proto::offset::Offset;
-use roomcast_proto::socketio::encode;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -238,10 +237,11 @@ impl Connecting {
     fn reject(&self, rejection: &Rejection) {
         let data = rejection.data.as_ref().map(ToString::to_string);
         let data = data.as_ref().map(String::as_bytes);
-        let text = encode::connect_error(&self.namespace, &rejection.message, data);
+        let parser = self.adapter.parser();
+        let messages = parser.connect_error(&self.namespace, &rejection.message, data);
         self.slot.fail();
         metrics::connects("rejected").increment(1);
-        if self.session.try_push(&Frames::text(text)).is_err() {
+        if self.session.try_push(&Frames::of(messages)).is_err() {
             tracing::debug!("a refused client was gone before it was told");
         }
     }

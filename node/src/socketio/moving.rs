@@ -9,8 +9,8 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use prost::Message as _;
 use roomcast_proto::command::{self, Resume, op::Kind, resume};
+use roomcast_proto::engineio::Messages;
 use roomcast_proto::peer::{MovedClient, MovedPacket, MovedSocket, moved_client::Pair};
-use roomcast_proto::socketio::{Limits, decode, encode};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -49,6 +49,7 @@ impl Client {
             slot.end(Parting::Away, CloseReason::Moved.disconnect_reason());
         }
         let mut client = handshake_to_wire(&self.handshake);
+        client.parser = self.decoder.parser().name().to_owned();
         client.partial = partial;
         client.sockets = moved;
         Some(Departed {
@@ -59,24 +60,19 @@ impl Client {
 
     /// The packet whose attachments are due, if any; the outer `None` when it cannot be told.
     fn partial(&self) -> Option<Option<MovedPacket>> {
-        if !self.assembler.is_pending() {
+        if !self.decoder.is_pending() {
             return Some(None);
         }
-        let (packet, attachments) = self.assembler.partial()?;
-        Some(Some(MovedPacket {
-            text: encode::packet(packet),
-            attachments: attachments.to_vec(),
-        }))
+        let Messages { text, binary } = self.decoder.partial()?;
+        let attachments = binary;
+        Some(Some(MovedPacket { text, attachments }))
     }
 
     /// Puts the packet whose attachments are due together again.
     fn assemble(&mut self, partial: MovedPacket) -> Option<()> {
-        // Behind Engine.IO's type.
-        let text = partial.text.slice_ref(partial.text.get(1..)?);
-        let packet = decode(text, &Limits::SERVER).ok()?;
-        self.assembler.text(packet).ok()?;
+        self.decoder.text(partial.text).ok()?;
         for attachment in partial.attachments {
-            self.assembler.binary(attachment).ok()?;
+            self.decoder.binary(attachment).ok()?;
         }
         Some(())
     }
@@ -108,6 +104,9 @@ impl Clients {
     pub(super) fn adopt(self: &Arc<Self>, state: Bytes, session: SessionHandle) -> Option<Adopted> {
         let moved = MovedClient::decode(state).ok()?;
         let mut client = Client::new(self, handshake_from_wire(&moved)?, session);
+        if moved.parser != client.decoder.parser().name() {
+            return None;
+        }
         if let Some(partial) = moved.partial {
             client.assemble(partial)?;
         }

@@ -4,7 +4,6 @@ use std::sync::{Arc, Weak};
 
 use roomcast_proto::command::{Acknowledge, Join, Leave, op::Kind};
 use roomcast_proto::offset::Offset;
-use roomcast_proto::socketio::encode;
 
 use super::broadcast::{Broadcast, Target};
 use super::dispatch::Slot;
@@ -108,8 +107,8 @@ impl Socket {
     pub fn disconnect(&self, close: bool) {
         let reason = "server namespace disconnect";
         if let Some(slot) = self.slot.upgrade() {
-            let text = encode::disconnect(self.namespace());
-            self.local.answer_now(&Frames::text(text));
+            let messages = self.local.parser.disconnect(self.namespace());
+            self.local.answer_now(&Frames::of(messages));
             slot.end(Parting::End { reason }, reason);
         }
         if close {

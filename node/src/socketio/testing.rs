@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use roomcast_proto::socketio::Parser;
 use tempfile::TempDir;
 use tokio::io::DuplexStream;
 use tokio::time::{sleep, timeout};
@@ -37,6 +38,11 @@ pub(crate) struct Node {
 impl Node {
     /// A node that serves `namespaces`, with its lease.
     pub(crate) async fn start(namespaces: Namespaces) -> Self {
+        Self::start_speaking(Parser::Json, namespaces).await
+    }
+
+    /// The same with any parser.
+    pub(crate) async fn start_speaking(parser: Parser, namespaces: Namespaces) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let peer = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let entropy = Entropy::from_seed(1);
@@ -67,6 +73,7 @@ impl Node {
             peer,
             settings: settings.to_command(),
             propose_settings: false,
+            parser,
             entropy: entropy.clone(),
         };
         let adapter = Adapter::start(start).await.unwrap();
@@ -153,8 +160,12 @@ impl Wire {
 
     /// Sends a binary message.
     pub(crate) async fn send_binary(&mut self, bytes: &'static [u8]) {
-        let message = Message::binary(Bytes::from_static(bytes));
-        self.0.send(message).await.unwrap();
+        self.send_bytes(Bytes::from_static(bytes)).await;
+    }
+
+    /// The same with bytes that were made.
+    pub(crate) async fn send_bytes(&mut self, bytes: Bytes) {
+        self.0.send(Message::binary(bytes)).await.unwrap();
     }
 
     async fn message(&mut self) -> Message {

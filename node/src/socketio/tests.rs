@@ -15,6 +15,8 @@ use super::testing::{EVENT_BYTES_MAX, Node, Wire};
 use super::*;
 use crate::limits;
 
+mod msgpack;
+
 /// What a script's handlers saw, and the gate at which slow ones wait.
 #[derive(Clone)]
 struct Script {

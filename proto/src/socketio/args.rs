@@ -7,7 +7,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::DecodeError;
-use crate::socketio::json::{self, Token, Tokens};
+use crate::socketio::json::{self, Bracket, Token, Tokens};
 
 /// Elements that [`split`] gives at most, so that a megabyte of `1,1,1` does not become forty.
 pub const ARGUMENTS_MAX: usize = 4096;
@@ -98,7 +98,7 @@ pub(crate) fn check_name(array: &str) -> Result<(), DecodeError> {
 
 fn name_of(array: &str) -> Result<std::borrow::Cow<'_, str>, DecodeError> {
     let mut tokens = Tokens::new(array);
-    if !array.starts_with('[') || tokens.next() != Some(Token::Open) {
+    if tokens.next() != Some(Token::Open(Bracket::Array)) {
         return Err(DecodeError::PayloadKind {
             expected: "an array",
         });

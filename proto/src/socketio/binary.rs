@@ -168,42 +168,85 @@ pub fn placeholder_number(value: &Value) -> Option<usize> {
 /// [`DecodeError::Placeholder`], [`DecodeError::NotUtf8`].
 pub fn check_placeholders(data: &Bytes, count: usize) -> Result<(), DecodeError> {
     let text = std::str::from_utf8(data).map_err(|_| DecodeError::NotUtf8)?;
-    let mut levels: Vec<Level> = Vec::new();
-    let mut before = None;
+    let mut levels = Levels::default();
     for token in Tokens::new(text) {
-        match token {
-            Token::Open => {
-                note(&mut levels, None);
-                levels.push(Level::default());
-            }
-            Token::Close => {
-                let closed = levels.pop().unwrap_or_default();
-                if closed.is_placeholder && !closed.number.is_some_and(|n| names(n, count)) {
-                    return Err(DecodeError::Placeholder);
-                }
-            }
-            Token::Colon => {
-                if let (Some(Token::String(name)), Some(level)) = (before, levels.last_mut()) {
-                    level.member = Member::named(name);
-                }
-            }
-            Token::String(_) => note(&mut levels, None),
-            Token::Scalar(scalar) => note(&mut levels, Some(scalar)),
+        if let Some(closed) = levels.take(token)
+            && closed.is_placeholder
+            && closed.attachment(count).is_none()
+        {
+            return Err(DecodeError::Placeholder);
         }
-        before = Some(token);
     }
     Ok(())
 }
 
-/// An array or object around the present token. As in `JSON.parse`, the last of equal names counts.
+/// The arrays and objects around a place in JSON. As in `JSON.parse`, the last of equal names
+/// counts.
 #[derive(Debug, Default)]
-struct Level {
+pub(crate) struct Levels<'a> {
+    open: Vec<Level>,
+    before: Option<Token<'a>>,
+}
+
+impl<'a> Levels<'a> {
+    /// Goes past a token; at a closing bracket, what it closes.
+    pub(crate) fn take(&mut self, token: Token<'a>) -> Option<Level> {
+        let mut closed = None;
+        match token {
+            Token::Open(_) => {
+                self.note(None);
+                self.open.push(Level::default());
+            }
+            Token::Close => closed = Some(self.open.pop().unwrap_or_default()),
+            Token::Colon => {
+                if let (Some(Token::String(name)), Some(level)) =
+                    (self.before, self.open.last_mut())
+                {
+                    level.member = Member::named(name);
+                }
+            }
+            Token::String(_) => self.note(None),
+            Token::Scalar(scalar) => self.note(Some(scalar)),
+        }
+        self.before = Some(token);
+        closed
+    }
+
+    /// A value begins: `Some` for numbers and words, `None` for strings, arrays and objects. A
+    /// member's name passes too, while no member is set, and is only counted.
+    fn note(&mut self, scalar: Option<&str>) {
+        let Some(level) = self.open.last_mut() else {
+            return;
+        };
+        level.item_count += 1;
+        match std::mem::take(&mut level.member) {
+            Member::Placeholder => level.is_placeholder = scalar == Some("true"),
+            Member::Number => level.number = scalar.and_then(|number| number.parse().ok()),
+            Member::Other => {}
+        }
+    }
+}
+
+/// An array or object, as far as it was read.
+#[derive(Debug, Default)]
+pub(crate) struct Level {
     /// The member whose value comes next.
     member: Member,
+    /// Values, and names of members.
+    pub(crate) item_count: usize,
     /// `_placeholder` is `true`.
     is_placeholder: bool,
     /// `num`, when it is a number.
     number: Option<f64>,
+}
+
+impl Level {
+    /// Which of `count` attachments it stands for, if it is a placeholder of one.
+    pub(crate) fn attachment(&self, count: usize) -> Option<usize> {
+        let number = self.number.filter(|_| self.is_placeholder)?;
+        let names_one = number.fract() == 0.0 && number >= 0.0 && number < count as f64;
+        names_one.then_some(number as usize)
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -222,21 +265,4 @@ impl Member {
             _ => Self::Other,
         }
     }
-}
-
-/// A value begins: `Some` for numbers and words, `None` for strings, arrays and objects. A member's
-/// name passes too, while no member is set, and is noted nowhere.
-fn note(levels: &mut [Level], scalar: Option<&str>) {
-    let Some(level) = levels.last_mut() else {
-        return;
-    };
-    match std::mem::take(&mut level.member) {
-        Member::Placeholder => level.is_placeholder = scalar == Some("true"),
-        Member::Number => level.number = scalar.and_then(|number| number.parse().ok()),
-        Member::Other => {}
-    }
-}
-
-fn names(number: f64, count: usize) -> bool {
-    number.fract() == 0.0 && number >= 0.0 && number < count as f64
 }

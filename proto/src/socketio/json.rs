@@ -11,7 +11,7 @@ use crate::error::DecodeError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token<'a> {
     /// `{` or `[`.
-    Open,
+    Open(Bracket),
     /// `}` or `]`.
     Close,
     /// The string before it was a member's name.
@@ -20,6 +20,15 @@ pub(crate) enum Token<'a> {
     String(&'a str),
     /// A number, `true`, `false` or `null`.
     Scalar(&'a str),
+}
+
+/// What a bracket opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bracket {
+    /// `[`.
+    Array,
+    /// `{`.
+    Object,
 }
 
 /// Walks over JSON that [`check`] has accepted; of other text it makes tokens without meaning.
@@ -49,9 +58,13 @@ impl<'a> Iterator for Tokens<'a> {
     fn next(&mut self) -> Option<Token<'a>> {
         self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r', ',']);
         let token = match self.rest.bytes().next()? {
-            b'{' | b'[' => {
+            b'{' => {
                 self.take(1);
-                Token::Open
+                Token::Open(Bracket::Object)
+            }
+            b'[' => {
+                self.take(1);
+                Token::Open(Bracket::Array)
             }
             b'}' | b']' => {
                 self.take(1);
@@ -74,7 +87,7 @@ pub(crate) fn check(text: &str, depth_max: usize) -> Result<&str, DecodeError> {
     let mut depth = 0_usize;
     for token in Tokens::new(text) {
         match token {
-            Token::Open => depth += 1,
+            Token::Open(_) => depth += 1,
             Token::Close => depth = depth.saturating_sub(1),
             Token::Colon | Token::String(_) | Token::Scalar(_) => {}
         }

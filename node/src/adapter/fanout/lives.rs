@@ -42,6 +42,7 @@ impl World {
         replica.listen();
         let fanout = Fanout {
             group: 0,
+            parser: Parser::Json,
             replica,
             pending: Arc::default(),
             lease: Arc::new(Lease::new()),

@@ -36,6 +36,7 @@ fn fanout() -> Fanout<Noted> {
     pending.registered(OURS);
     Fanout {
         group: 0,
+        parser: Parser::Json,
         replica: Arc::new(Replica::new(0, mpsc::channel(1).0)),
         pending: Arc::new(pending),
         lease: Arc::new(Lease::new()),
