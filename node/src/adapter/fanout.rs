@@ -7,13 +7,14 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::completion::{Attach, Attached, Completion, Failure, Outcome};
-use super::encoded::{Encoded, event_frames, offset};
+use super::encoded::{Encoded, offset};
 use super::index::Index;
 use super::lease::Lease;
 use super::pending::Pending;
 use super::replica::{Applied, Replica};
 use super::requests::Requests;
 use super::socket::{Identity, LocalSocket};
+use super::unlogged::{Class, Stamped};
 use crate::engine::{CloseReason, Frames};
 use crate::ids::{GroupId, Incarnation, Position, SocketId};
 use crate::state::{Effect, Event, OpResult, Verdict};
@@ -22,8 +23,8 @@ use roomcast_proto::socketio::encode;
 /// What others ask of the fan-out.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    /// A volatile event: to whom it can be written now.
-    Volatile(Arc<Event>),
+    /// An event that is not logged.
+    Emit(Arc<Event>, Class),
     /// This node lost its lease: nothing of the old life may be delivered.
     LoseAll,
 }
@@ -82,7 +83,7 @@ impl<S: Sockets> Fanout<S> {
 
     fn ask(&mut self, ask: Ask) {
         match ask {
-            Ask::Volatile(event) => self.deliver_volatile(&event),
+            Ask::Emit(event, class) => self.emit(event, class),
             Ask::LoseAll => self.close_all(CloseReason::NoQuorum),
         }
     }
@@ -208,13 +209,14 @@ impl<S: Sockets> Fanout<S> {
         self.deliveries.increment(delivered);
     }
 
-    fn deliver_volatile(&mut self, event: &Event) {
-        let epoch = self.replica.epoch();
+    fn emit(&mut self, event: Arc<Event>, class: Class) {
+        let mut stamped = Stamped::new(Arc::clone(&event), self.replica.epoch());
         let mut delivered = 0_u64;
-        self.index.each_target(event, |socket| {
-            delivered += u64::from(socket.deliver_volatile(|position| {
-                event_frames(event, socket.recoverable.then(|| offset(epoch, position)))
-            }));
+        self.index.each_target(&event, |socket| {
+            delivered += u64::from(match class {
+                Class::Transient => socket.deliver_transient(&mut stamped),
+                Class::Volatile | Class::Local => socket.deliver_volatile(&mut stamped),
+            });
         });
         self.deliveries.increment(delivered);
     }

@@ -22,6 +22,7 @@ mod replica;
 mod requests;
 mod retention;
 mod socket;
+mod unlogged;
 
 #[cfg(test)]
 mod testing;
@@ -35,3 +36,4 @@ pub(crate) use group::{Parting, socket_ref};
 pub use groups::{Adapter, Start};
 pub use requests::{Answer, Answers};
 pub use socket::LocalSocket;
+pub(crate) use unlogged::Class;

@@ -8,7 +8,7 @@ use roomcast_proto::command::{Publish, op::Kind};
 
 use super::operation::{Operation, OperationError};
 use super::socket::Socket;
-use crate::adapter::{Answers, socket_ref};
+use crate::adapter::{Answers, Class, socket_ref};
 use crate::ids::Position;
 use crate::state::Event;
 
@@ -50,14 +50,44 @@ impl Broadcast {
         self.publish(event, attachments, None)
     }
 
+    /// Not logged, so it costs no disk: in the order of this node's emits, queued like any frame,
+    /// not replayed to who is away. Dropped for a socket whose outbox is full.
+    ///
+    /// # Errors
+    /// `TooLarge`: it has the limit of a logged event.
+    pub fn emit_transient(
+        self,
+        event: Bytes,
+        attachments: Vec<Bytes>,
+    ) -> Result<(), OperationError> {
+        self.emit_unlogged(event, attachments, Class::Transient)
+    }
+
     /// Not logged: dropped where it cannot be written now.
     ///
     /// # Errors
-    /// `TooLarge`: a volatile event has the limit of a logged one.
+    /// `TooLarge`: it has the limit of a logged event.
     pub fn emit_volatile(
         self,
         event: Bytes,
         attachments: Vec<Bytes>,
+    ) -> Result<(), OperationError> {
+        self.emit_unlogged(event, attachments, Class::Volatile)
+    }
+
+    /// As [`Broadcast::emit_volatile`], to the sockets of this node alone.
+    ///
+    /// # Errors
+    /// `TooLarge`: it has the limit of a logged event.
+    pub fn emit_local(self, event: Bytes, attachments: Vec<Bytes>) -> Result<(), OperationError> {
+        self.emit_unlogged(event, attachments, Class::Local)
+    }
+
+    fn emit_unlogged(
+        self,
+        event: Bytes,
+        attachments: Vec<Bytes>,
+        class: Class,
     ) -> Result<(), OperationError> {
         self.check_size(&event, &attachments)?;
         let rooms = |names: Vec<String>| names.into_iter().map(Arc::from).collect();
@@ -71,7 +101,7 @@ impl Broadcast {
             wall_ms: 0,
             request: None,
         };
-        self.socket.adapter.volatile(&self.socket.group, event);
+        self.socket.adapter.emit(&self.socket.group, event, class);
         Ok(())
     }
 
