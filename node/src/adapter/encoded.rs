@@ -61,7 +61,7 @@ pub(crate) fn event_frames(event: &Event, offset: Option<Offset>) -> Arc<Frames>
         &event.namespace,
         &event.event,
         offset.as_deref(),
-        event.request.map(|request| request.number),
+        event.request.as_ref().map(|request| request.number),
         event.attachments.len(),
     );
     Frames::with_attachments(text, event.attachments.clone())
@@ -94,7 +94,7 @@ mod tests {
         event.request = Some(AckRequest {
             number: 7,
             incarnation: 1,
-            expected: 1,
+            expected: [].into(),
         });
         let mut encoded = Encoded::new(&event, 35);
         let stamped = encoded.frames(true);

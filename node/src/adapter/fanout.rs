@@ -192,15 +192,16 @@ impl<S: Sockets> Fanout<S> {
 
     fn deliver(&mut self, event: &Event) {
         let epoch = self.replica.epoch();
-        if let Some(request) = event
-            .request
-            .filter(|request| self.pending.incarnation() == request.incarnation)
+        if let Some(request) = &event.request
+            && self.pending.incarnation() == request.incarnation
         {
-            self.requests
-                .expect(request.number, request.expected as usize);
+            self.requests.expect(request.number, &request.expected);
         }
         let mut encoded = Encoded::new(event, epoch);
-        let (position, request) = (event.position, event.request.map(|request| request.number));
+        let (position, request) = (
+            event.position,
+            event.request.as_ref().map(|request| request.number),
+        );
         let mut delivered = 0_u64;
         self.index.each_target(event, |socket| {
             let frames = || encoded.frames(socket.recoverable);

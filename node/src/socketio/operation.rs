@@ -33,6 +33,9 @@ pub enum OperationError {
     /// Surely not written.
     #[error("the cluster is not available")]
     Unavailable,
+    /// Written, but the client has not answered in time.
+    #[error("the client has not answered in time")]
+    Unanswered,
     /// Perhaps written: retry with the same key.
     #[error("the outcome is unknown")]
     UnknownOutcome,

@@ -1,15 +1,17 @@
 //! A socket as handlers see it.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use bytes::Bytes;
 use roomcast_proto::command::{Acknowledge, Join, Leave, op::Kind};
 use roomcast_proto::offset::Offset;
 use roomcast_proto::socketio::encode;
 
 use super::broadcast::{Broadcast, Target};
 use super::dispatch::Slot;
-use super::operation::Operation;
-use crate::adapter::{Adapter, Group, LocalSocket, Parting, offset, socket_ref};
+use super::operation::{Operation, OperationError};
+use crate::adapter::{Adapter, Answer, Group, LocalSocket, Parting, offset, socket_ref};
 use crate::engine::{CloseReason, Frames};
 
 /// A live socket; cheap to clone. Operations on one that has gone fail with `Gone`.
@@ -94,6 +96,22 @@ impl Socket {
             rooms,
             ..Target::default()
         })
+    }
+
+    /// Asks the client: its answer's arguments, with their attachments when it answers in binary.
+    ///
+    /// # Errors
+    /// `Unanswered` when it is gone or silent for `timeout`; the rest as
+    /// [`Broadcast::emit_with_ack`].
+    pub async fn emit_with_ack(
+        &self,
+        event: Bytes,
+        attachments: Vec<Bytes>,
+        timeout: Duration,
+    ) -> Result<Answer, OperationError> {
+        let asked = self.own().emit_with_ack(event, attachments, timeout);
+        let answer = asked.await?.answers.remove(&self.local.id);
+        answer.ok_or(OperationError::Unanswered)
     }
 
     /// The last position up to which everything owed to this socket is on its way.
