@@ -193,6 +193,10 @@ impl Client {
     }
 
     fn connect(&mut self, namespace: &str, auth: Option<bytes::Bytes>) -> Result<(), CloseReason> {
+        if self.slots.len() >= limits::NAMESPACES_PER_SESSION_MAX {
+            // Those that were refused or have ended are none.
+            self.slots.retain(|_, slot| !slot.is_over());
+        }
         let full = self.slots.len() >= limits::NAMESPACES_PER_SESSION_MAX;
         if self
             .slots

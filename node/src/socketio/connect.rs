@@ -9,7 +9,7 @@ use bytes::Bytes;
 use roomcast_proto::command::{self, Connect, Resume, op::Kind, resume};
 use roomcast_proto::offset::Offset;
 use roomcast_proto::socketio::encode;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ use crate::engine::{CloseReason, Frames, Handshake, SessionHandle};
 use crate::ids::{Pid, SocketId};
 use crate::limits;
 use crate::metrics;
-use crate::state::ResumeRefusal;
+use crate::state::{Refusal, ResumeRefusal};
 
 /// Pause before a connect that found no leader is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -47,6 +47,20 @@ struct Earlier {
 /// A socket in place, its group, and whether it continues an earlier session.
 type InPlace = (Arc<LocalSocket>, Arc<Group>, bool);
 
+/// Why a client that was admitted has no socket.
+enum Unplaced {
+    /// What passes by itself: its transport is closed.
+    Failed(Failure),
+    /// Its namespace would be one more than this limit.
+    NamespacesFull(u32),
+}
+
+impl From<Failure> for Unplaced {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 /// Who connects, and how.
 struct Applicant {
     identity: Option<String>,
@@ -65,7 +79,10 @@ impl Connecting {
         };
         let admission = match self.handler.admit(&request).await {
             Ok(admission) => admission,
-            Err(rejection) => return self.reject(&rejection),
+            Err(rejection) => {
+                metrics::connects("rejected").increment(1);
+                return self.reject(&rejection);
+            }
         };
         let applicant = applicant(admission, wants_recovery);
         let deadline = Instant::now() + limits::OPERATION_DEADLINE;
@@ -73,8 +90,9 @@ impl Connecting {
         let result = match &attached {
             Ok((_, _, true)) => "recovered",
             Ok((_, _, false)) => "new",
-            Err(Failure::Overloaded) => "overloaded",
-            Err(_) => "unavailable",
+            Err(Unplaced::NamespacesFull(_)) => "namespaces_full",
+            Err(Unplaced::Failed(Failure::Overloaded)) => "overloaded",
+            Err(Unplaced::Failed(_)) => "unavailable",
         };
         metrics::connects(result).increment(1);
         match attached {
@@ -90,8 +108,11 @@ impl Connecting {
                 };
                 self.slot.attached(socket).await;
             }
-            Err(Failure::Overloaded) => self.session.close(CloseReason::Overloaded),
-            Err(_) => self.session.close(CloseReason::NoQuorum),
+            Err(Unplaced::NamespacesFull(limit)) => self.reject(&namespaces_full(limit)),
+            Err(Unplaced::Failed(Failure::Overloaded)) => {
+                self.session.close(CloseReason::Overloaded);
+            }
+            Err(Unplaced::Failed(_)) => self.session.close(CloseReason::NoQuorum),
         }
     }
 
@@ -100,10 +121,10 @@ impl Connecting {
         applicant: &Applicant,
         earlier: Option<Earlier>,
         deadline: Instant,
-    ) -> Result<InPlace, Failure> {
+    ) -> Result<InPlace, Unplaced> {
         let mut refused = None;
         if self.session.is_closed() {
-            return Err(Failure::Unavailable);
+            return Err(Failure::Unavailable.into());
         }
         if let Some(earlier) = earlier.filter(|_| applicant.recoverable) {
             match self.resume(applicant, &earlier, deadline).await? {
@@ -154,7 +175,7 @@ impl Connecting {
         applicant: &Applicant,
         refused: Option<ResumeRefusal>,
         deadline: Instant,
-    ) -> Result<InPlace, Failure> {
+    ) -> Result<InPlace, Unplaced> {
         let entropy = self.adapter.entropy();
         let (id, pid) = (entropy.socket_id(), entropy.pid());
         let connect = Connect {
@@ -170,12 +191,16 @@ impl Connecting {
         let attach = |reply| self.attach_of(applicant, pid, Some(id), refused, reply);
         match self.until(deadline, &kind, attach).await {
             (Attached::Socket { socket, recovered }, group) => Ok((socket, group, recovered)),
-            (Attached::Failed(failure), _) => Err(failure),
+            (Attached::Failed(failure), _) => Err(failure.into()),
+            (Attached::Refused(Refusal::NamespacesFull), group) => {
+                let limit = group.view().settings().namespaces_max;
+                Err(Unplaced::NamespacesFull(limit))
+            }
             (Attached::Refused(refusal), _) => {
                 tracing::warn!(?refusal, "apply refused a connect");
-                Err(Failure::Unavailable)
+                Err(Failure::Unavailable.into())
             }
-            (Attached::NotRecovered(_), _) => Err(Failure::Unavailable),
+            (Attached::NotRecovered(_), _) => Err(Failure::Unavailable.into()),
         }
     }
 
@@ -237,10 +262,17 @@ impl Connecting {
         let data = data.as_ref().map(String::as_bytes);
         let text = encode::connect_error(&self.namespace, &rejection.message, data);
         self.slot.fail();
-        metrics::connects("rejected").increment(1);
         if self.session.try_push(&Frames::text(text)).is_err() {
             tracing::debug!("a refused client was gone before it was told");
         }
+    }
+}
+
+/// Only the operator or the client's own choice of names can cure it.
+fn namespaces_full(limit: u32) -> Rejection {
+    Rejection {
+        message: format!("too many namespaces: namespaces_max is {limit}"),
+        data: Some(json!({ "code": "namespaces_full", "namespaces_max": limit })),
     }
 }
 
@@ -290,8 +322,6 @@ fn applicant(admission: Admission, wants_recovery: bool) -> Applicant {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn read(auth: &str, query: &[(&str, &str)]) -> (Value, Option<Earlier>, bool) {

@@ -189,4 +189,6 @@ pub enum Refusal {
     TooLarge,
     /// A malformed operation; a gateway never sends one.
     Invalid,
+    /// It would make a namespace, and `namespaces_max` of them exist.
+    NamespacesFull,
 }

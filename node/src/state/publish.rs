@@ -32,6 +32,7 @@ impl GroupState {
             return Err(Refusal::TooLarge);
         }
         self.check_targets(&publish)?;
+        self.check_namespace_count(&publish.namespace)?;
 
         let settings = self.settings;
         let at_us = self.log_time_us;
