@@ -12,8 +12,11 @@ pub enum CloseReason {
     TransportError,
     /// No PONG within the ping timeout.
     PingTimeout,
-    /// The client broke a protocol: WebSocket, Engine.IO or Socket.IO.
+    /// The client broke a protocol: WebSocket or Engine.IO.
     ParseError,
+    /// The client broke the protocol that its messages carry: a malformed packet, or one that has
+    /// no business there. (The reference calls both a "forced close".)
+    Violation,
     /// A message was larger than `maxPayload`.
     TooLarge,
     /// No namespace was joined within the connect timeout.
@@ -36,12 +39,13 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, for tables of counters.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ClientClosed,
         Self::TransportClosed,
         Self::TransportError,
         Self::PingTimeout,
         Self::ParseError,
+        Self::Violation,
         Self::TooLarge,
         Self::ConnectTimeout,
         Self::ServerClosed,
@@ -62,6 +66,7 @@ impl CloseReason {
             Self::TransportClosed | Self::TransportError => (1001, "going away"),
             Self::PingTimeout => (1001, "ping timeout"),
             Self::ParseError => (1002, "parse error"),
+            Self::Violation => (1002, "protocol violation"),
             Self::TooLarge => (1009, "message too large"),
             Self::ConnectTimeout => (1000, "connect timeout"),
             Self::Draining => (4001, "draining"),
@@ -81,6 +86,7 @@ impl CloseReason {
             Self::TransportError => "transport error",
             Self::PingTimeout => "ping timeout",
             Self::ParseError => "parse error",
+            Self::Violation => "forced close",
             Self::TooLarge => "transport error",
             Self::Draining => "server shutting down",
             Self::ConnectTimeout
@@ -102,6 +108,7 @@ impl CloseReason {
             Self::TransportError => "transport_error",
             Self::PingTimeout => "ping_timeout",
             Self::ParseError => "parse_error",
+            Self::Violation => "violation",
             Self::TooLarge => "too_large",
             Self::ConnectTimeout => "connect_timeout",
             Self::ServerClosed => "server_closed",

@@ -62,7 +62,7 @@ impl From<OperationError> for Refusal {
             OperationError::Gone | OperationError::Unavailable => Code::Unavailable,
             OperationError::KeyReused => Code::KeyReused,
             OperationError::TooLarge => Code::TooLarge,
-            OperationError::Invalid => Code::Invalid,
+            OperationError::Invalid | OperationError::EventName => Code::Invalid,
             OperationError::UnknownOutcome => Code::UnknownOutcome,
             OperationError::Overloaded => Code::Overloaded,
             OperationError::Unanswered => Code::Timeout,

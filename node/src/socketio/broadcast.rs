@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roomcast_proto::command::{Publish, op::Kind};
+use roomcast_proto::socketio::args;
 
 use super::operation::{Operation, OperationError};
 use super::socket::Socket;
@@ -54,7 +55,7 @@ impl Broadcast {
     /// not replayed to who is away. Dropped for a socket whose outbox is full.
     ///
     /// # Errors
-    /// `TooLarge`: it has the limit of a logged event.
+    /// `TooLarge`, `EventName`: what a logged event may not be, it may not be either.
     pub fn emit_transient(
         self,
         event: Bytes,
@@ -66,7 +67,7 @@ impl Broadcast {
     /// Not logged: dropped where it cannot be written now.
     ///
     /// # Errors
-    /// `TooLarge`: it has the limit of a logged event.
+    /// `TooLarge`, `EventName`: what a logged event may not be, it may not be either.
     pub fn emit_volatile(
         self,
         event: Bytes,
@@ -78,7 +79,7 @@ impl Broadcast {
     /// As [`Broadcast::emit_volatile`], to the sockets of this node alone.
     ///
     /// # Errors
-    /// `TooLarge`: it has the limit of a logged event.
+    /// `TooLarge`, `EventName`: what a logged event may not be, it may not be either.
     pub fn emit_local(self, event: Bytes, attachments: Vec<Bytes>) -> Result<(), OperationError> {
         self.emit_unlogged(event, attachments, Class::Local)
     }
@@ -89,7 +90,7 @@ impl Broadcast {
         attachments: Vec<Bytes>,
         class: Class,
     ) -> Result<(), OperationError> {
-        self.check_size(&event, &attachments)?;
+        self.check(&event, &attachments)?;
         let rooms = |names: Vec<String>| names.into_iter().map(Arc::from).collect();
         let event = Event {
             position: Position::ZERO,
@@ -105,8 +106,10 @@ impl Broadcast {
         Ok(())
     }
 
-    /// Checked before the proposal: an event that is too large costs the log nothing.
-    fn check_size(&self, event: &Bytes, attachments: &[Bytes]) -> Result<(), OperationError> {
+    /// Checked before the proposal: an event that is too large costs the log nothing, and a
+    /// reserved name would end the connections of stock clients.
+    fn check(&self, event: &Bytes, attachments: &[Bytes]) -> Result<(), OperationError> {
+        args::event_name(event).map_err(|_| OperationError::EventName)?;
         let size = event.len() + attachments.iter().map(Bytes::len).sum::<usize>();
         if size > self.socket.group.event_bytes_max() {
             return Err(OperationError::TooLarge);
@@ -144,7 +147,7 @@ impl Broadcast {
 
     fn publish(self, event: Bytes, attachments: Vec<Bytes>, request: Option<u64>) -> Operation {
         let group = Arc::clone(&self.socket.group);
-        if let Err(error) = self.check_size(&event, &attachments) {
+        if let Err(error) = self.check(&event, &attachments) {
             return Operation::refused(group, error);
         }
         crate::metrics::events_published().increment(1);

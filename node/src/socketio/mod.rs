@@ -10,6 +10,7 @@ mod handler;
 mod namespaces;
 mod operation;
 mod query;
+mod slots;
 mod socket;
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ pub enum OperationError {
     /// Larger than the largest event.
     #[error("the event is larger than the limit")]
     TooLarge,
+    /// An event without a name, or with one that only the protocol itself uses.
+    #[error("the event has no name, or a reserved one")]
+    EventName,
     /// A limit of the namespace, or a malformed request.
     #[error("invalid request")]
     Invalid,

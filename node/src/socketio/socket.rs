@@ -6,13 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use roomcast_proto::command::{Acknowledge, Join, Leave, op::Kind};
 use roomcast_proto::offset::Offset;
-use roomcast_proto::socketio::encode;
 
 use super::broadcast::{Broadcast, Target};
 use super::dispatch::Slot;
 use super::operation::{Operation, OperationError};
-use crate::adapter::{Adapter, Answer, Group, LocalSocket, Parting, offset, socket_ref};
-use crate::engine::{CloseReason, Frames};
+use crate::adapter::{Adapter, Answer, Group, LocalSocket, offset, socket_ref};
+use crate::engine::CloseReason;
 
 /// A live socket; cheap to clone. Operations on one that has gone fail with `Gone`.
 #[derive(Debug, Clone)]
@@ -120,15 +119,16 @@ impl Socket {
         offset(self.group.epoch(), self.local.delivered())
     }
 
-    /// Ends this socket's session for good; with `close`, its whole connection. Its disconnect
-    /// handler runs after the events that came before; the client may connect to the namespace
-    /// again.
+    /// Ends this socket's session for good; with `close`, those of all namespaces on its
+    /// connection, and then the connection. Disconnect handlers run after the events that came
+    /// before; the client may connect again.
     pub fn disconnect(&self, close: bool) {
-        let reason = "server namespace disconnect";
         if let Some(slot) = self.slot.upgrade() {
-            let text = encode::disconnect(self.namespace());
-            self.local.answer_now(&Frames::text(text));
-            slot.end(Parting::End { reason }, reason);
+            if close {
+                slot.disconnect_all();
+            } else {
+                slot.disconnect();
+            }
         }
         if close {
             self.local.session.close(CloseReason::ServerClosed);
