@@ -212,14 +212,20 @@ impl<S: Sockets> Fanout<S> {
 
     fn emit(&mut self, event: Arc<Event>, class: Class) {
         let mut stamped = Stamped::new(Arc::clone(&event), self.replica.epoch());
-        let mut delivered = 0_u64;
-        self.index.each_target(&event, |socket| {
-            delivered += u64::from(match class {
-                Class::Transient => socket.deliver_transient(&mut stamped),
-                Class::Volatile | Class::Local => socket.deliver_volatile(&mut stamped),
-            });
+        let (mut delivered, mut dropped) = (0_u64, 0_u64);
+        self.index.each_target(&event, |socket| match class {
+            // It counts for itself what it drops: it may also hold an event.
+            Class::Transient => delivered += u64::from(socket.deliver_transient(&mut stamped)),
+            Class::Volatile | Class::Local => {
+                let written = socket.deliver_volatile(&mut stamped);
+                delivered += u64::from(written);
+                dropped += u64::from(!written);
+            }
         });
         self.deliveries.increment(delivered);
+        if dropped > 0 {
+            class.count_dropped(dropped);
+        }
     }
 
     fn fence(&mut self, id: SocketId, generation: u64) {

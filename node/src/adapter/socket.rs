@@ -165,7 +165,6 @@ impl LocalSocket {
     pub(crate) fn deliver_volatile(&self, event: &mut Stamped) -> bool {
         let delivery = self.delivery.lock();
         if delivery.mode != Mode::Live || !self.session.is_writable() {
-            Class::Volatile.count_dropped(1);
             return false;
         }
         self.push(&event.frames(self.recoverable, delivery.delivered))
