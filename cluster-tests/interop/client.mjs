@@ -1,6 +1,7 @@
 // Drives any number of official Socket.IO clients in one process. Commands come as JSON lines on
 // stdin, reports leave as JSON lines on stdout; the process ends when stdin does. The Rust side is
-// src/stock.rs. Binary arguments travel as {"$binary": hex}.
+// src/stock.rs. Binary arguments travel as {"$binary": hex}. What an event asks is answered with its
+// own arguments.
 import { createInterface } from "node:readline";
 import { Manager } from "socket.io-client";
 import msgpack from "socket.io-msgpack-parser";
@@ -50,6 +51,10 @@ function watch(number, socket) {
   socket.on("disconnect", (reason) => report("disconnected", number, reason, socket.active));
   socket.on("connect_error", (error) => report("error", number, error.message, socket.active));
   socket.onAny((name, ...args) => {
+    if (typeof args.at(-1) === "function") {
+      const answer = args.pop();
+      answer(...args);
+    }
     const offset = typeof args.at(-1) === "string" ? args.pop() : null;
     report("event", number, name, toJson(args), offset);
   });

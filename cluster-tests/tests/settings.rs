@@ -22,7 +22,7 @@ const COMPARISONS: u32 = 5;
 const COMPARED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Every cluster setting with two values that make a difference within seconds.
-const SETTINGS: [(&str, &str, &str); 10] = [
+const SETTINGS: [(&str, &str, &str); 11] = [
     ("--retention", "1s", "10m"),
     ("--retention-bytes", "64MB", "20kB"),
     ("--retention-count", "20", "100000"),
@@ -32,6 +32,7 @@ const SETTINGS: [(&str, &str, &str); 10] = [
     ("--event-bytes-max", "2kB", "1MB"),
     ("--rooms-per-socket-max", "100", "4"),
     ("--room-name-bytes-max", "32", "200"),
+    ("--namespaces-max", "1", "10000"),
     ("--lease", "3s", "6s"),
 ];
 

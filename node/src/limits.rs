@@ -142,9 +142,9 @@ pub const BATCHES_IN_FLIGHT_MAX: usize = 2;
 pub const PROPOSE_STREAM_MAX: usize = 16;
 /// Entries whose effects the fan-out has not taken yet; above, apply waits.
 pub const EFFECTS_MAX: usize = 1024;
-/// Volatile events waiting for a group's fan-out; above, they are dropped.
+/// Events outside the log waiting for a group's fan-out; above, they are dropped and counted.
 pub const FANOUT_ASKS_MAX: usize = 1024;
-/// Volatile events and answers waiting for one peer; above, they are dropped.
+/// Events outside the log and answers waiting for one peer; above, they are dropped.
 pub const RELAY_QUEUE_MAX: usize = 1024;
 /// Largest message between nodes: an entry and its envelope.
 pub const PEER_MESSAGE_BYTES_MAX: usize = 9 * 1024 * 1024;
@@ -159,6 +159,10 @@ pub const NODE_ID_MAX: u64 = (1 << 13) - 1;
 /// Answers held for a socket that is catching up or has operations under way; above, its transport
 /// is closed and it resumes.
 pub const SOCKET_ANSWERS_HELD_MAX: usize = 4096;
+/// Transient events held for a socket that catches up; above, they are dropped and counted.
+pub const SOCKET_TRANSIENTS_HELD_MAX: usize = 64;
+/// Bytes of those events; same policy. One that is larger by itself is never held.
+pub const SOCKET_TRANSIENTS_HELD_BYTES_MAX: usize = 64 * 1024;
 /// Events that one client has not answered yet; above, the oldest counts as unanswered.
 pub const SOCKET_REQUESTS_MAX: usize = 1024;
 /// Entries after which a group's state is written as a snapshot; bounds the replay of a restart.

@@ -127,6 +127,8 @@ metrics_table! {
         "Events read from the log for sockets that catch up";
     Counter volatile_dropped() "roomcast_volatile_dropped_total"
         "Volatile events dropped because a transport was not writable";
+    Counter transient_dropped() "roomcast_transient_dropped_total"
+        "Transient events dropped at a bound: outbox, catching-up socket, fan-out or peer queue";
     Counter refusals(code) "roomcast_refusals_total"
         "Client operations refused, by error code";
     Counter relay_sent(kind) "roomcast_relay_sent_total"

@@ -64,7 +64,7 @@ pub(crate) fn event_frames(event: &Event, offset: Option<Offset>, parser: Parser
         namespace: &event.namespace,
         data: &event.event,
         offset: offset.as_deref(),
-        id: event.request.map(|request| request.number),
+        id: event.request.as_ref().map(|request| request.number),
         attachments: &event.attachments,
     }))
 }
@@ -96,7 +96,7 @@ mod tests {
         event.request = Some(AckRequest {
             number: 7,
             incarnation: 1,
-            expected: 1,
+            expected: [].into(),
         });
         let mut encoded = Encoded::new(&event, 35, Parser::Json);
         let stamped = encoded.frames(true);

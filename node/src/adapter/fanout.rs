@@ -7,13 +7,14 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::completion::{Attach, Attached, Completion, Failure, Opening, Outcome};
-use super::encoded::{Encoded, event_frames, offset};
+use super::encoded::{Encoded, offset};
 use super::index::Index;
 use super::lease::Lease;
 use super::pending::Pending;
 use super::replica::{Applied, Replica};
 use super::requests::Requests;
 use super::socket::{Identity, LocalSocket};
+use super::unlogged::{Class, Stamped};
 use crate::engine::{CloseReason, Frames};
 use crate::ids::{GroupId, Incarnation, Position, SocketId};
 use crate::state::{Effect, Event, OpResult, ResumeRefusal, Verdict};
@@ -22,8 +23,8 @@ use roomcast_proto::socketio::Parser;
 /// What others ask of the fan-out.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    /// A volatile event: to whom it can be written now.
-    Volatile(Arc<Event>),
+    /// An event that is not logged.
+    Emit(Arc<Event>, Class),
     /// This node lost its lease: nothing of the old life may be delivered.
     LoseAll,
 }
@@ -84,7 +85,7 @@ impl<S: Sockets> Fanout<S> {
 
     fn ask(&mut self, ask: Ask) {
         match ask {
-            Ask::Volatile(event) => self.deliver_volatile(&event),
+            Ask::Emit(event, class) => self.emit(event, class),
             Ask::LoseAll => self.close_all(CloseReason::NoQuorum),
         }
     }
@@ -193,15 +194,16 @@ impl<S: Sockets> Fanout<S> {
 
     fn deliver(&mut self, event: &Event) {
         let epoch = self.replica.epoch();
-        if let Some(request) = event
-            .request
-            .filter(|request| self.pending.incarnation() == request.incarnation)
+        if let Some(request) = &event.request
+            && self.pending.incarnation() == request.incarnation
         {
-            self.requests
-                .expect(request.number, request.expected as usize);
+            self.requests.expect(request.number, &request.expected);
         }
         let mut encoded = Encoded::new(event, epoch, self.parser);
-        let (position, request) = (event.position, event.request.map(|request| request.number));
+        let (position, request) = (
+            event.position,
+            event.request.as_ref().map(|request| request.number),
+        );
         let mut delivered = 0_u64;
         self.index.each_target(event, |socket| {
             let frames = || encoded.frames(socket.recoverable);
@@ -210,16 +212,22 @@ impl<S: Sockets> Fanout<S> {
         self.deliveries.increment(delivered);
     }
 
-    fn deliver_volatile(&mut self, event: &Event) {
-        let epoch = self.replica.epoch();
-        let mut delivered = 0_u64;
-        self.index.each_target(event, |socket| {
-            delivered += u64::from(socket.deliver_volatile(|position| {
-                let offset = socket.recoverable.then(|| offset(epoch, position));
-                event_frames(event, offset, socket.parser)
-            }));
+    fn emit(&mut self, event: Arc<Event>, class: Class) {
+        let mut stamped = Stamped::new(Arc::clone(&event), self.replica.epoch(), self.parser);
+        let (mut delivered, mut dropped) = (0_u64, 0_u64);
+        self.index.each_target(&event, |socket| match class {
+            // It counts for itself what it drops: it may also hold an event.
+            Class::Transient => delivered += u64::from(socket.deliver_transient(&mut stamped)),
+            Class::Volatile | Class::Local => {
+                let written = socket.deliver_volatile(&mut stamped);
+                delivered += u64::from(written);
+                dropped += u64::from(!written);
+            }
         });
         self.deliveries.increment(delivered);
+        if dropped > 0 {
+            class.count_dropped(dropped);
+        }
     }
 
     fn fence(&mut self, id: SocketId, generation: u64) {

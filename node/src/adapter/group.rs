@@ -22,6 +22,7 @@ use super::proposer::{Proposer, Submission};
 use super::replica::{Applied, Replica};
 use super::requests::Requests;
 use super::socket::LocalSocket;
+use super::unlogged::Class;
 use crate::ids::{Entropy, GroupId, NodeId, Position};
 use crate::limits;
 use crate::raft::{Consensus, ENTRY_BYTES_MAX};
@@ -210,10 +211,11 @@ impl Group {
         self.lease.holds() && (queued || self.pending.is_busy())
     }
 
-    /// Delivers a volatile event to this node's sockets; dropped when the fan-out is busy.
-    pub(crate) fn volatile(&self, event: Arc<Event>) {
-        if self.asks.try_send(Ask::Volatile(event)).is_err() {
-            crate::metrics::volatile_dropped().increment(1);
+    /// Delivers an event that is not logged to this node's sockets; dropped when the fan-out is
+    /// busy.
+    pub(crate) fn emit(&self, event: Arc<Event>, class: Class) {
+        if self.asks.try_send(Ask::Emit(event, class)).is_err() {
+            class.count_dropped(1);
         }
     }
 

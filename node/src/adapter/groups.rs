@@ -15,6 +15,7 @@ use super::renewal;
 use super::replica::{Applied, Replica};
 use super::requests::{Answer, Requests};
 use super::retention;
+use super::unlogged::Class;
 use crate::engine::Engine;
 use crate::ids::{Entropy, GroupId, SocketId};
 use crate::limits;
@@ -206,11 +207,13 @@ impl Adapter {
         }
     }
 
-    /// Emits a volatile event on every node.
-    pub(crate) fn volatile(&self, group: &Group, event: Event) {
+    /// Emits an event that is not logged: on every node, unless it is local.
+    pub(crate) fn emit(&self, group: &Group, event: Event, class: Class) {
         let event = Arc::new(event);
-        self.relay.volatile(group.id, &event);
-        group.volatile(event);
+        if class != Class::Local {
+            self.relay.emit(group.id, &event, class);
+        }
+        group.emit(event, class);
     }
 
     /// Links to peers that were opened.

@@ -22,6 +22,7 @@ mod replica;
 mod requests;
 mod retention;
 mod socket;
+mod unlogged;
 mod upgrade;
 
 #[cfg(test)]
@@ -37,3 +38,4 @@ pub use groups::{Adapter, Start};
 pub use requests::{Answer, Answers};
 pub(crate) use socket::Frozen;
 pub use socket::LocalSocket;
+pub(crate) use unlogged::Class;

@@ -16,6 +16,7 @@ use tonic::Status;
 use super::forward;
 use super::groups::Adapter;
 use super::requests::Answer;
+use super::unlogged::Class;
 use super::upgrade;
 use crate::engine::Engine;
 use crate::ids::{GroupId, NodeId, Position, SocketId};
@@ -106,7 +107,12 @@ impl PeerHandler for Peers {
                 Some(Kind::Emit(emit)) => {
                     crate::metrics::relay_received("emit").increment(1);
                     if let Some(group) = adapter.group(emit.group) {
-                        group.volatile(Arc::new(event(emit)));
+                        let class = if emit.volatile {
+                            Class::Volatile
+                        } else {
+                            Class::Transient
+                        };
+                        group.emit(Arc::new(event(emit)), class);
                     }
                 }
                 Some(Kind::Answer(answer)) => {

@@ -1,6 +1,6 @@
-//! Node to node, outside the log: volatile events and answers. One stream and one bounded queue per
-//! peer; a full queue drops volatile events (they promise nothing) and answers (counted as
-//! unanswered).
+//! Node to node, outside the log: events that are not logged, and answers. One stream and one
+//! bounded queue per peer, which keeps their order; a full queue drops events (they promise no
+//! arrival) and answers (counted as unanswered).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::requests::Answer;
+use super::unlogged::Class;
 use crate::ids::{GroupId, NodeId, SocketId};
 use crate::limits;
 use crate::raft::Consensus;
@@ -36,8 +37,8 @@ impl Relay {
         }
     }
 
-    /// Sends a volatile event to every other node.
-    pub(crate) fn volatile(&self, group: GroupId, event: &Event) {
+    /// Sends an event that is not logged to every other node.
+    pub(crate) fn emit(&self, group: GroupId, event: &Event, class: Class) {
         for peer in self.consensus.members() {
             if peer.id != self.consensus.node_id() {
                 let strings = |names: &[Arc<str>]| names.iter().map(|n| n.to_string()).collect();
@@ -48,7 +49,7 @@ impl Relay {
                     except: strings(&event.except),
                     event: event.event.clone(),
                     attachments: event.attachments.clone(),
-                    volatile: true,
+                    volatile: class == Class::Volatile,
                 };
                 self.send(peer.id, Kind::Emit(emit));
             }

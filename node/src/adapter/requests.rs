@@ -1,6 +1,6 @@
 //! Broadcasts with acknowledgements that this node asked for, and who has answered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -21,13 +21,22 @@ pub struct Answer {
     pub attachments: Vec<Bytes>,
 }
 
-/// What came back of a broadcast with acknowledgements.
+/// What came back of a broadcast with acknowledgements. The two together are the connected members
+/// at the event's position, whatever became of them or their nodes later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answers {
-    /// Connected members at the event's position.
-    pub expected: usize,
     /// Answers, one per socket at most.
     pub answers: BTreeMap<SocketId, Answer>,
+    /// Who has not answered in time, by id.
+    pub missing: Vec<SocketId>,
+}
+
+impl Answers {
+    /// Connected members at the event's position.
+    #[must_use]
+    pub fn expected_count(&self) -> usize {
+        self.answers.len() + self.missing.len()
+    }
 }
 
 /// See the module's text.
@@ -40,8 +49,9 @@ pub(crate) struct Requests {
 
 #[derive(Debug)]
 struct Open {
-    /// Known once the event's position is reached.
-    expected: Option<usize>,
+    /// Who has not answered; known once the event's position is reached.
+    missing: Option<BTreeSet<SocketId>>,
+    /// Answers of those who are expected; until that is known, of all.
     answers: BTreeMap<SocketId, Answer>,
     done: Option<oneshot::Sender<()>>,
 }
@@ -61,7 +71,7 @@ impl Requests {
         let number = (self.node << COUNTER_BITS) | count;
         let (done, receiver) = oneshot::channel();
         let open = Open {
-            expected: None,
+            missing: None,
             answers: BTreeMap::new(),
             done: Some(done),
         };
@@ -69,10 +79,12 @@ impl Requests {
         (number, receiver)
     }
 
-    /// The event stands in the log: so many sockets are expected to answer.
-    pub(crate) fn expect(&self, number: u64, expected: usize) {
+    /// The event stands in the log: these sockets are expected to answer, and no others.
+    pub(crate) fn expect(&self, number: u64, expected: &[SocketId]) {
         if let Some(open) = self.open.lock().get_mut(&number) {
-            open.expected = Some(expected);
+            let mut missing: BTreeSet<SocketId> = expected.iter().copied().collect();
+            open.answers.retain(|socket, _| missing.remove(socket));
+            open.missing = Some(missing);
             open.finish_when_complete();
         }
     }
@@ -80,8 +92,14 @@ impl Requests {
     /// A socket answered; the first answer of a socket counts.
     pub(crate) fn answer(&self, number: u64, socket: SocketId, answer: Answer) {
         if let Some(open) = self.open.lock().get_mut(&number) {
-            open.answers.entry(socket).or_insert(answer);
-            open.finish_when_complete();
+            let counts = match &mut open.missing {
+                Some(missing) => missing.remove(&socket),
+                None => !open.answers.contains_key(&socket),
+            };
+            if counts {
+                open.answers.insert(socket, answer);
+                open.finish_when_complete();
+            }
         }
     }
 
@@ -89,7 +107,7 @@ impl Requests {
     pub(crate) fn close(&self, number: u64) -> Option<Answers> {
         let open = self.open.lock().remove(&number)?;
         Some(Answers {
-            expected: open.expected?,
+            missing: open.missing?.into_iter().collect(),
             answers: open.answers,
         })
     }
@@ -102,9 +120,7 @@ impl Requests {
 
 impl Open {
     fn finish_when_complete(&mut self) {
-        if self
-            .expected
-            .is_some_and(|expected| self.answers.len() >= expected)
+        if self.missing.as_ref().is_some_and(BTreeSet::is_empty)
             && let Some(done) = self.done.take()
             && done.send(()).is_err()
         {
@@ -129,15 +145,30 @@ mod tests {
     fn a_request_is_done_when_everybody_expected_has_answered_once() {
         let requests = Requests::new(3);
         let (number, mut done) = requests.open();
-        requests.expect(number, 2);
+        requests.expect(number, &[id(1), id(2)]);
         requests.answer(number, id(1), answer("first"));
         requests.answer(number, id(1), answer("again"));
         assert!(done.try_recv().is_err(), "one socket of two");
         requests.answer(number, id(2), answer("second"));
         assert_eq!(done.try_recv(), Ok(()));
         let answers = requests.close(number).unwrap();
-        assert_eq!(answers.expected, 2);
+        assert_eq!((answers.expected_count(), answers.missing), (2, vec![]));
         assert_eq!(answers.answers[&id(1)], answer("first"));
+    }
+
+    #[test]
+    fn who_has_not_answered_is_named_and_others_do_not_count() {
+        let requests = Requests::new(3);
+        let (number, mut done) = requests.open();
+        requests.answer(number, id(4), answer("not asked, early"));
+        requests.expect(number, &[id(1), id(2), id(3)]);
+        requests.answer(number, id(2), answer("second"));
+        requests.answer(number, id(5), answer("not asked, late"));
+        assert!(done.try_recv().is_err(), "one of three has answered");
+        let answers = requests.close(number).unwrap();
+        assert_eq!(answers.expected_count(), 3);
+        assert_eq!(answers.missing, [id(1), id(3)]);
+        assert_eq!(answers.answers.into_keys().collect::<Vec<_>>(), [id(2)]);
     }
 
     #[test]
@@ -149,7 +180,7 @@ mod tests {
             done.try_recv().is_err(),
             "nobody knows yet how many there are"
         );
-        requests.expect(number, 1);
+        requests.expect(number, &[id(1)]);
         assert_eq!(done.try_recv(), Ok(()));
     }
 
@@ -157,7 +188,7 @@ mod tests {
     fn an_event_for_nobody_is_done_at_once() {
         let requests = Requests::new(3);
         let (number, mut done) = requests.open();
-        requests.expect(number, 0);
+        requests.expect(number, &[]);
         assert_eq!(done.try_recv(), Ok(()));
         assert_eq!(requests.close(number), Some(Answers::default()));
     }
@@ -168,7 +199,7 @@ mod tests {
         let (number, _done) = requests.open();
         assert_eq!(requests.close(number), None);
         requests.answer(number, id(1), answer("late"));
-        requests.expect(number, 1);
+        requests.expect(number, &[id(1)]);
         assert_eq!(requests.close(number), None, "closed is closed");
     }
 

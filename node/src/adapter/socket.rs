@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use roomcast_proto::socketio::Parser;
 
+use super::unlogged::{Class, HeldTransients, Stamped};
 use crate::engine::{CloseReason, Closed, Frames, PushError, SessionHandle};
 use crate::ids::{Incarnation, Pid, Position, SocketId};
 use crate::limits;
@@ -48,6 +49,8 @@ struct Delivery {
     owed_through: Position,
     /// While catching up: answers, and events that expect one, whose position is not reached yet.
     held: VecDeque<(Position, Arc<Frames>)>,
+    /// While catching up: what leaves when the socket turns live.
+    transients: HeldTransients,
     /// Requests that the client has not answered, oldest first.
     asked: VecDeque<u64>,
     /// Operations issued for this socket, and how many of them have a fate.
@@ -141,6 +144,7 @@ impl LocalSocket {
                 delivered,
                 owed_through: Position::ZERO,
                 held: VecDeque::new(),
+                transients: HeldTransients::default(),
                 asked: VecDeque::new(),
                 issued: 0,
                 settled: 0,
@@ -183,12 +187,26 @@ impl LocalSocket {
     /// Delivers a volatile event, stamped with what this socket surely has, or drops it: the
     /// transport is not writable now, or the socket is catching up. (DESIGN, section 6, "Offsets on
     /// everything".)
-    pub(crate) fn deliver_volatile(&self, frames: impl FnOnce(Position) -> Arc<Frames>) -> bool {
+    pub(crate) fn deliver_volatile(&self, event: &mut Stamped) -> bool {
         let delivery = self.delivery.lock();
         if delivery.mode != Mode::Live || !self.session.is_writable() {
             return false;
         }
-        self.push(&frames(delivery.delivered))
+        self.push(&event.frames(self.recoverable, delivery.delivered))
+    }
+
+    /// Delivers a transient event: queued like any frame. While the socket is catching up it is
+    /// held, for it is stamped with what the socket has when it leaves.
+    pub(crate) fn deliver_transient(&self, event: &mut Stamped) -> bool {
+        let mut delivery = self.delivery.lock();
+        match delivery.mode {
+            Mode::Live => self.push_transient(event, delivery.delivered),
+            Mode::CatchingUp => {
+                delivery.transients.hold(event);
+                false
+            }
+            Mode::Closed => false,
+        }
     }
 
     /// Whether the client was asked for this answer and has not given one yet.
@@ -316,6 +334,9 @@ impl LocalSocket {
         while let Some((_, frames)) = delivery.held.pop_front() {
             self.push(&frames);
         }
+        for mut event in delivery.transients.take() {
+            self.push_transient(&mut event, delivery.delivered);
+        }
         true
     }
 
@@ -360,6 +381,7 @@ impl LocalSocket {
             Mode::Closed => return None,
         };
         delivery.mode = Mode::Closed;
+        Class::Transient.count_dropped(delivery.transients.take().len() as u64);
         Some(Frozen {
             delivered,
             asked: delivery.asked.drain(..).collect(),
@@ -371,6 +393,7 @@ impl LocalSocket {
         let mut delivery = self.delivery.lock();
         delivery.mode = Mode::Closed;
         delivery.held.clear();
+        delivery.transients.take();
         delivery.waiting.clear();
     }
 
@@ -386,6 +409,17 @@ impl LocalSocket {
         } else {
             self.session.close(CloseReason::SlowConsumer);
         }
+    }
+
+    /// A full outbox drops the event: its socket is slow, and it would not be replayed either.
+    fn push_transient(&self, event: &mut Stamped, delivered: Position) -> bool {
+        let pushed = self
+            .session
+            .try_push(&event.frames(self.recoverable, delivered));
+        if pushed == Err(PushError::Full) {
+            Class::Transient.count_dropped(1);
+        }
+        pushed.is_ok()
     }
 
     /// A full outbox closes the transport: the client resumes, and nothing is lost.

@@ -276,6 +276,13 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         Cluster,
+        "namespaces-max",
+        "N",
+        Some("10000"),
+        "How many namespaces may exist at once in a group; a connect to one more is refused",
+    ),
+    key(
+        Cluster,
         "lease",
         "TIME",
         Some("5s"),

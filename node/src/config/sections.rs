@@ -33,6 +33,8 @@ pub struct ClusterSettings {
     pub rooms_per_socket_max: u32,
     /// Longest room name, in bytes; not below 22, since a socket's id is a room.
     pub room_name_bytes_max: u32,
+    /// Namespaces of one group that have a session, a kept event or a key.
+    pub namespaces_max: u32,
     /// How long a silent incarnation keeps its sessions (DESIGN, section 4, Leases).
     pub lease: Duration,
 }
@@ -55,6 +57,7 @@ impl ClusterSettings {
             rooms_per_socket_max: self.rooms_per_socket_max,
             room_name_bytes_max: self.room_name_bytes_max,
             lease_ms: ms(self.lease),
+            namespaces_max: self.namespaces_max,
         }
     }
 
@@ -70,6 +73,7 @@ impl ClusterSettings {
         let event_bytes_max = reader.bytes("event-bytes-max", 1 << 10..=4_000_000);
         let rooms_per_socket_max = reader.small("rooms-per-socket-max", 1..=100_000);
         let room_name_bytes_max = reader.small("room-name-bytes-max", 22..=1_024);
+        let namespaces_max = reader.small("namespaces-max", 1..=1_000_000);
         let lease = reader.duration("lease", second..=Duration::from_secs(60));
         Some(Self {
             retention: retention?,
@@ -81,6 +85,7 @@ impl ClusterSettings {
             event_bytes_max: u32::try_from(event_bytes_max?).expect("at most 4,000,000"),
             rooms_per_socket_max: rooms_per_socket_max?,
             room_name_bytes_max: room_name_bytes_max?,
+            namespaces_max: namespaces_max?,
             lease: lease?,
         })
     }

@@ -213,6 +213,7 @@ event-bytes-max | 5MB | `5MB` is out of bounds => 1KiB to 4MB
 event-bytes-max | 1 mb | `1 mb` is no size => a whole number
 rooms-per-socket-max | 0 | `0` is out of bounds => 1 to 100000
 room-name-bytes-max | 21 | `21` is out of bounds => 22 to 1024
+namespaces-max | 0 | `0` is out of bounds => 1 to 1000000
 lease | 61s | `61s` is out of bounds => 1s to 1m
 parser | bson | `bson` is no parser => json or msgpack
 ping-interval-ms | 25s | `25s` is no whole number => 100 to 600000

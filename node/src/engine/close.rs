@@ -12,8 +12,11 @@ pub enum CloseReason {
     TransportError,
     /// No PONG within the ping timeout.
     PingTimeout,
-    /// The client broke a protocol: WebSocket, Engine.IO or Socket.IO.
+    /// The client broke a protocol: WebSocket or Engine.IO.
     ParseError,
+    /// The client broke the protocol that its messages carry: a malformed packet, or one that has
+    /// no business there. (The reference calls both a "forced close".)
+    Violation,
     /// A message was larger than `maxPayload`.
     TooLarge,
     /// No namespace was joined within the connect timeout.
@@ -38,12 +41,13 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, for tables of counters.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ClientClosed,
         Self::TransportClosed,
         Self::TransportError,
         Self::PingTimeout,
         Self::ParseError,
+        Self::Violation,
         Self::TooLarge,
         Self::ConnectTimeout,
         Self::ServerClosed,
@@ -65,6 +69,7 @@ impl CloseReason {
             Self::TransportClosed | Self::TransportError | Self::Moved => (1001, "going away"),
             Self::PingTimeout => (1001, "ping timeout"),
             Self::ParseError => (1002, "parse error"),
+            Self::Violation => (1002, "protocol violation"),
             Self::TooLarge => (1009, "message too large"),
             Self::ConnectTimeout => (1000, "connect timeout"),
             Self::Draining => (4001, "draining"),
@@ -84,6 +89,7 @@ impl CloseReason {
             Self::TransportError => "transport error",
             Self::PingTimeout => "ping timeout",
             Self::ParseError => "parse error",
+            Self::Violation => "forced close",
             Self::TooLarge => "transport error",
             Self::Draining => "server shutting down",
             Self::Moved => "transport moved",
@@ -106,6 +112,7 @@ impl CloseReason {
             Self::TransportError => "transport_error",
             Self::PingTimeout => "ping_timeout",
             Self::ParseError => "parse_error",
+            Self::Violation => "violation",
             Self::TooLarge => "too_large",
             Self::ConnectTimeout => "connect_timeout",
             Self::ServerClosed => "server_closed",

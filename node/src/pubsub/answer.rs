@@ -16,6 +16,7 @@ pub(crate) enum Code {
     Unavailable,
     UnknownOutcome,
     KeyReused,
+    Timeout,
 }
 
 impl Code {
@@ -29,6 +30,7 @@ impl Code {
             Self::Unavailable => "unavailable",
             Self::UnknownOutcome => "unknown_outcome",
             Self::KeyReused => "key_reused",
+            Self::Timeout => "timeout",
         }
     }
 }
@@ -60,9 +62,10 @@ impl From<OperationError> for Refusal {
             OperationError::Gone | OperationError::Unavailable => Code::Unavailable,
             OperationError::KeyReused => Code::KeyReused,
             OperationError::TooLarge => Code::TooLarge,
-            OperationError::Invalid => Code::Invalid,
+            OperationError::Invalid | OperationError::EventName => Code::Invalid,
             OperationError::UnknownOutcome => Code::UnknownOutcome,
             OperationError::Overloaded => Code::Overloaded,
+            OperationError::Unanswered => Code::Timeout,
         };
         Self::new(code, error.to_string())
     }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roomcast_proto::command::{Publish, op::Kind};
+use roomcast_proto::socketio::args;
 
 use super::operation::{Operation, OperationError};
 use super::socket::Socket;
-use crate::adapter::{Answers, socket_ref};
+use crate::adapter::{Answers, Class, socket_ref};
 use crate::ids::Position;
 use crate::state::Event;
 
@@ -50,16 +51,46 @@ impl Broadcast {
         self.publish(event, attachments, None)
     }
 
+    /// Not logged, so it costs no disk: in the order of this node's emits, queued like any frame,
+    /// not replayed to who is away. Dropped for a socket whose outbox is full.
+    ///
+    /// # Errors
+    /// `TooLarge`, `EventName`: what a logged event may not be, it may not be either.
+    pub fn emit_transient(
+        self,
+        event: Bytes,
+        attachments: Vec<Bytes>,
+    ) -> Result<(), OperationError> {
+        self.emit_unlogged(event, attachments, Class::Transient)
+    }
+
     /// Not logged: dropped where it cannot be written now.
     ///
     /// # Errors
-    /// `TooLarge`: a volatile event has the limit of a logged one.
+    /// `TooLarge`, `EventName`: what a logged event may not be, it may not be either.
     pub fn emit_volatile(
         self,
         event: Bytes,
         attachments: Vec<Bytes>,
     ) -> Result<(), OperationError> {
-        self.check_size(&event, &attachments)?;
+        self.emit_unlogged(event, attachments, Class::Volatile)
+    }
+
+    /// As [`Broadcast::emit_volatile`], to the sockets of this node alone.
+    ///
+    /// # Errors
+    /// `TooLarge`, `EventName`: what a logged event may not be, it may not be either.
+    pub fn emit_local(self, event: Bytes, attachments: Vec<Bytes>) -> Result<(), OperationError> {
+        self.emit_unlogged(event, attachments, Class::Local)
+    }
+
+    fn emit_unlogged(
+        self,
+        event: Bytes,
+        attachments: Vec<Bytes>,
+        class: Class,
+    ) -> Result<(), OperationError> {
+        self.check(&event, &attachments)?;
         let rooms = |names: Vec<String>| names.into_iter().map(Arc::from).collect();
         let event = Event {
             position: Position::ZERO,
@@ -71,12 +102,14 @@ impl Broadcast {
             wall_ms: 0,
             request: None,
         };
-        self.socket.adapter.volatile(&self.socket.group, event);
+        self.socket.adapter.emit(&self.socket.group, event, class);
         Ok(())
     }
 
-    /// Checked before the proposal: an event that is too large costs the log nothing.
-    fn check_size(&self, event: &Bytes, attachments: &[Bytes]) -> Result<(), OperationError> {
+    /// Checked before the proposal: an event that is too large costs the log nothing, and a
+    /// reserved name would end the connections of stock clients.
+    fn check(&self, event: &Bytes, attachments: &[Bytes]) -> Result<(), OperationError> {
+        args::event_name(event).map_err(|_| OperationError::EventName)?;
         let size = event.len() + attachments.iter().map(Bytes::len).sum::<usize>();
         if size > self.socket.group.event_bytes_max() {
             return Err(OperationError::TooLarge);
@@ -114,7 +147,7 @@ impl Broadcast {
 
     fn publish(self, event: Bytes, attachments: Vec<Bytes>, request: Option<u64>) -> Operation {
         let group = Arc::clone(&self.socket.group);
-        if let Err(error) = self.check_size(&event, &attachments) {
+        if let Err(error) = self.check(&event, &attachments) {
             return Operation::refused(group, error);
         }
         crate::metrics::events_published().increment(1);

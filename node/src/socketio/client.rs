@@ -1,6 +1,5 @@
 //! One Engine.IO session's Socket.IO client: reassembles packets and brings each to its namespace.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -12,6 +11,7 @@ use super::connect::Connecting;
 use super::dispatch::{Incoming, Slot};
 use super::handler::{Event, SharedHandler};
 use super::namespaces::Namespaces;
+use super::slots::Slots;
 use crate::adapter::{Adapter, Answer, Parting};
 use crate::engine::moving::{Adopted, Departed};
 use crate::engine::{
@@ -84,7 +84,7 @@ pub(super) struct Client {
     pub(super) session: SessionHandle,
     pub(super) handshake: Arc<Handshake>,
     pub(super) decoder: Decoder,
-    pub(super) slots: HashMap<Arc<str>, Arc<Slot>>,
+    pub(super) slots: Arc<Slots>,
 }
 
 #[async_trait]
@@ -103,7 +103,7 @@ impl Handler for Client {
             Ok(Some(Assembled::TooLarge { packet, .. })) => self.too_large(&packet),
             Err(error) => {
                 tracing::debug!(%error, "closing a session that sent a malformed packet");
-                Err(CloseReason::ParseError)
+                Err(CloseReason::Violation)
             }
         }
     }
@@ -113,7 +113,7 @@ impl Handler for Client {
     }
 
     async fn on_close(&mut self, reason: CloseReason) {
-        for slot in self.slots.values() {
+        for slot in self.slots.all() {
             slot.end(parting(reason), reason.disconnect_reason());
         }
     }
@@ -134,7 +134,7 @@ impl Client {
                 Limits::SERVER,
                 clients.packet_bytes_max,
             ),
-            slots: HashMap::new(),
+            slots: Arc::default(),
         }
     }
 
@@ -148,7 +148,7 @@ impl Client {
                 ..
             } => {
                 let slot = self.slot(namespace.as_str())?;
-                let malformed = |_| CloseReason::ParseError;
+                let malformed = |_| CloseReason::Violation;
                 let name = args::event_name(&data).map_err(malformed)?;
                 let mut args = args::split(&data).map_err(malformed)?;
                 args.remove(0);
@@ -177,13 +177,13 @@ impl Client {
                 Ok(())
             }
             Packet::Disconnect { namespace } => {
-                if let Some(slot) = self.slots.remove(namespace.as_str()) {
-                    let reason = "client namespace disconnect";
-                    slot.end(Parting::End { reason }, reason);
-                }
+                let slot = self.slots.remove(namespace.as_str());
+                let slot = slot.ok_or(CloseReason::Violation)?;
+                let reason = "client namespace disconnect";
+                slot.end(Parting::End { reason }, reason);
                 Ok(())
             }
-            Packet::ConnectError { .. } => Err(CloseReason::ParseError),
+            Packet::ConnectError { .. } => Err(CloseReason::Violation),
         }
     }
 
@@ -202,21 +202,13 @@ impl Client {
 
     /// The slot of a namespace the client has joined; anything else is a violation.
     fn slot(&self, namespace: &str) -> Result<Arc<Slot>, CloseReason> {
-        self.slots
-            .get(namespace)
-            .cloned()
-            .ok_or(CloseReason::ParseError)
+        self.slots.get(namespace).ok_or(CloseReason::Violation)
     }
 
     fn connect(&mut self, namespace: &str, auth: Option<Bytes>) -> Result<(), CloseReason> {
-        let full = self.slots.len() >= limits::NAMESPACES_PER_SESSION_MAX;
-        if self
-            .slots
-            .get(namespace)
-            .is_some_and(|slot| !slot.is_over())
-            || full
-        {
-            return Err(CloseReason::ParseError);
+        let known = self.slots.get(namespace);
+        if known.is_some_and(|slot| !slot.is_over()) || self.slots.is_full() {
+            return Err(CloseReason::Violation);
         }
         let Some(handler) = self.clients.namespaces.find(namespace) else {
             let parser = self.clients.adapter.parser();
@@ -233,7 +225,7 @@ impl Client {
     /// A place for a socket that is on its way.
     pub(super) fn connecting(&mut self, namespace: &str, handler: SharedHandler) -> Connecting {
         let namespace: Arc<str> = namespace.into();
-        let slot = Slot::connecting(Arc::clone(&handler));
+        let slot = Slot::connecting(Arc::clone(&handler), &self.slots);
         self.slots.insert(Arc::clone(&namespace), Arc::clone(&slot));
         Connecting {
             adapter: Arc::clone(&self.clients.adapter),
@@ -246,7 +238,7 @@ impl Client {
     }
 }
 
-/// A protocol violation ends the sessions of a connection; anything else can be resumed.
+/// A connection that is broken below ends its sessions; anything else can be resumed.
 fn parting(reason: CloseReason) -> Parting {
     match reason {
         CloseReason::ParseError => Parting::End {

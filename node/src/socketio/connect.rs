@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use roomcast_proto::command::{self, Connect, Resume, op::Kind, resume};
-use roomcast_proto::offset::Offset;
-use serde_json::{Map, Value};
+use roomcast_proto::command::{Connect, Resume, op::Kind};
+use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::auth::{Brought, Earlier, Wish};
 use super::dispatch::Slot;
-use super::handler::{Admission, ConnectRequest, Recovery, Rejection, SharedHandler};
+use super::handler::{Admission, ConnectRequest, Rejection, SharedHandler};
 use super::socket::Socket;
 use crate::adapter::{Adapter, Attach, Attached, Completion, Failure, Group, LocalSocket, Opening};
 use crate::engine::{CloseReason, Frames, Handshake, SessionHandle};
 use crate::ids::{Pid, SocketId};
 use crate::limits;
 use crate::metrics;
-use crate::state::ResumeRefusal;
+use crate::state::{Refusal, ResumeRefusal};
 
 /// Pause before a connect that found no leader is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -35,16 +35,22 @@ pub(crate) struct Connecting {
     pub(crate) slot: Arc<Slot>,
 }
 
-/// What a client brings of an earlier session.
-#[derive(Debug, PartialEq)]
-struct Earlier {
-    /// None: the text cannot be one of our pids.
-    pid: Option<Pid>,
-    offset: Option<resume::Offset>,
-}
-
 /// A socket in place, its group, and whether it continues an earlier session.
 pub(super) type InPlace = (Arc<LocalSocket>, Arc<Group>, bool);
+
+/// Why a client that was admitted has no socket.
+enum Unplaced {
+    /// What passes by itself: its transport is closed.
+    Failed(Failure),
+    /// Its namespace would be one more than this limit.
+    NamespacesFull(u32),
+}
+
+impl From<Failure> for Unplaced {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
 
 /// Who connects, and how.
 pub(super) struct Applicant {
@@ -56,30 +62,37 @@ pub(super) struct Applicant {
 impl Connecting {
     /// Runs until the socket is in place and its queue drained, or the connect has failed.
     pub(crate) async fn run(self, auth: Option<Bytes>) {
-        let (auth, earlier, wants_recovery) = read_auth(auth, &self.handshake);
+        let brought = Brought::read(auth, &self.handshake);
         let request = ConnectRequest {
             namespace: &self.namespace,
-            auth: &auth,
+            auth: &brought.auth,
             handshake: &self.handshake,
         };
         let admission = match self.handler.admit(&request).await {
             Ok(admission) => admission,
-            Err(rejection) => return self.reject(&rejection),
+            Err(rejection) => {
+                metrics::connects("rejected").increment(1);
+                return self.reject(&rejection);
+            }
         };
-        let applicant = applicant(admission, wants_recovery);
+        let applicant = applicant(admission, brought.wish);
         let deadline = Instant::now() + limits::OPERATION_DEADLINE;
-        let attached = self.attach(&applicant, earlier, deadline).await;
+        let attached = self.attach(&applicant, brought.earlier, deadline).await;
         let result = match &attached {
             Ok((_, _, true)) => "recovered",
             Ok((_, _, false)) => "new",
-            Err(Failure::Overloaded) => "overloaded",
-            Err(_) => "unavailable",
+            Err(Unplaced::NamespacesFull(_)) => "namespaces_full",
+            Err(Unplaced::Failed(Failure::Overloaded)) => "overloaded",
+            Err(Unplaced::Failed(_)) => "unavailable",
         };
         metrics::connects(result).increment(1);
         match attached {
             Ok(in_place) => self.in_place(in_place).await,
-            Err(Failure::Overloaded) => self.session.close(CloseReason::Overloaded),
-            Err(_) => self.session.close(CloseReason::NoQuorum),
+            Err(Unplaced::NamespacesFull(limit)) => self.reject(&namespaces_full(limit)),
+            Err(Unplaced::Failed(Failure::Overloaded)) => {
+                self.session.close(CloseReason::Overloaded);
+            }
+            Err(Unplaced::Failed(_)) => self.session.close(CloseReason::NoQuorum),
         }
     }
 
@@ -101,10 +114,10 @@ impl Connecting {
         applicant: &Applicant,
         earlier: Option<Earlier>,
         deadline: Instant,
-    ) -> Result<InPlace, Failure> {
+    ) -> Result<InPlace, Unplaced> {
         let mut refused = None;
         if self.session.is_closed() {
-            return Err(Failure::Unavailable);
+            return Err(Failure::Unavailable.into());
         }
         if let Some(earlier) = earlier.filter(|_| applicant.recoverable) {
             match self.resume(applicant, &earlier, deadline).await? {
@@ -153,7 +166,7 @@ impl Connecting {
         applicant: &Applicant,
         refused: Option<ResumeRefusal>,
         deadline: Instant,
-    ) -> Result<InPlace, Failure> {
+    ) -> Result<InPlace, Unplaced> {
         let entropy = self.adapter.entropy();
         let (id, pid) = (entropy.socket_id(), entropy.pid());
         let connect = Connect {
@@ -172,12 +185,16 @@ impl Connecting {
         let attach = |reply| self.attach_of(applicant, pid, Some(id), opening.clone(), reply);
         match self.until(deadline, &kind, attach).await {
             (Attached::Socket { socket, recovered }, group) => Ok((socket, group, recovered)),
-            (Attached::Failed(failure), _) => Err(failure),
+            (Attached::Failed(failure), _) => Err(failure.into()),
+            (Attached::Refused(Refusal::NamespacesFull), group) => {
+                let limit = group.view().settings().namespaces_max;
+                Err(Unplaced::NamespacesFull(limit))
+            }
             (Attached::Refused(refusal), _) => {
                 tracing::warn!(?refusal, "apply refused a connect");
-                Err(Failure::Unavailable)
+                Err(Failure::Unavailable.into())
             }
-            (Attached::NotRecovered(_), _) => Err(Failure::Unavailable),
+            (Attached::NotRecovered(_), _) => Err(Failure::Unavailable.into()),
         }
     }
 
@@ -240,47 +257,22 @@ impl Connecting {
         let parser = self.adapter.parser();
         let messages = parser.connect_error(&self.namespace, &rejection.message, data);
         self.slot.fail();
-        metrics::connects("rejected").increment(1);
         if self.session.try_push(&Frames::of(messages)).is_err() {
             tracing::debug!("a refused client was gone before it was told");
         }
     }
 }
 
-/// Takes `pid` and `offset` out of the client's auth, and whether it wants recovery.
-fn read_auth(auth: Option<Bytes>, handshake: &Handshake) -> (Value, Option<Earlier>, bool) {
-    let parsed = auth.and_then(|auth| serde_json::from_slice::<Map<String, Value>>(&auth).ok());
-    let mut auth = parsed.unwrap_or_default();
-    let offset = match auth.remove("offset") {
-        None | Some(Value::Null) => None,
-        Some(value) => Some(read_offset(&value)),
-    };
-    let earlier = match auth.remove("pid") {
-        None | Some(Value::Null) => None,
-        Some(pid) => Some(Earlier {
-            pid: pid.as_str().and_then(Pid::parse),
-            offset,
-        }),
-    };
-    let declined = auth.get("recovery") == Some(&Value::Bool(false))
-        || handshake.query("recovery") == Some("0");
-    (Value::Object(auth), earlier, !declined)
-}
-
-fn read_offset(value: &Value) -> resume::Offset {
-    let known = value.as_str().and_then(|text| text.parse::<Offset>().ok());
-    match known {
-        Some(offset) => resume::Offset::Known(command::Offset {
-            epoch: offset.epoch,
-            index: offset.index,
-            op: offset.op,
-        }),
-        None => resume::Offset::Unreadable(true),
+/// Only the operator or the client's own choice of names can cure it.
+fn namespaces_full(limit: u32) -> Rejection {
+    Rejection {
+        message: format!("too many namespaces: namespaces_max is {limit}"),
+        data: Some(json!({ "code": "namespaces_full", "namespaces_max": limit })),
     }
 }
 
-fn applicant(admission: Admission, wants_recovery: bool) -> Applicant {
-    let recoverable = wants_recovery && admission.recovery == Recovery::Offered;
+fn applicant(admission: Admission, wish: Wish) -> Applicant {
+    let recoverable = wish.is_granted(admission.recovery);
     let data = admission
         .data
         .map_or_else(Bytes::new, |data| data.to_string().into());
@@ -288,91 +280,5 @@ fn applicant(admission: Admission, wants_recovery: bool) -> Applicant {
         identity: admission.identity,
         data,
         recoverable,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn read(auth: &str, query: &[(&str, &str)]) -> (Value, Option<Earlier>, bool) {
-        let query = query
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        let remote = ([127, 0, 0, 1], 1).into();
-        let handshake = Handshake::new(query.collect(), &http::HeaderMap::new(), remote);
-        read_auth(Some(Bytes::copy_from_slice(auth.as_bytes())), &handshake)
-    }
-
-    fn earlier(auth: &str) -> Option<Earlier> {
-        read(auth, &[]).1
-    }
-
-    #[test]
-    fn a_pid_makes_a_resume_and_an_offset_alone_does_not() {
-        let pid = Pid([1; 16]);
-        let text = pid.reveal();
-        let known = resume::Offset::Known(command::Offset {
-            epoch: 35,
-            index: 36,
-            op: 1,
-        });
-        let unreadable = resume::Offset::Unreadable(true);
-        for (auth, expected) in [
-            (format!(r#"{{"pid":"{text}"}}"#), Some((Some(pid), None))),
-            (
-                format!(r#"{{"pid":"{text}","offset":null}}"#),
-                Some((Some(pid), None)),
-            ),
-            (
-                format!(r#"{{"pid":"{text}","offset":"z.10.1"}}"#),
-                Some((Some(pid), Some(known))),
-            ),
-            (
-                format!(r#"{{"pid":"{text}","offset":"z.10"}}"#),
-                Some((Some(pid), Some(unreadable))),
-            ),
-            (
-                format!(r#"{{"pid":"{text}","offset":7}}"#),
-                Some((Some(pid), Some(unreadable))),
-            ),
-            (r#"{"pid":"short"}"#.into(), Some((None, None))),
-            (r#"{"pid":7}"#.into(), Some((None, None))),
-            (r#"{"pid":null,"offset":"z.10.1"}"#.into(), None),
-            (r#"{"offset":"z.10.1"}"#.into(), None),
-            ("{}".into(), None),
-        ] {
-            let expected = expected.map(|(pid, offset)| Earlier { pid, offset });
-            assert_eq!(earlier(&auth), expected, "{auth}");
-        }
-    }
-
-    #[test]
-    fn middlewares_see_the_auth_without_the_bearer_secret() {
-        let (auth, _, _) = read(r#"{"pid":"p","offset":"o","token":"t","n":[1]}"#, &[]);
-        assert_eq!(auth, json!({ "token": "t", "n": [1] }));
-        assert_eq!(read_auth(None, &handshake()).0, json!({}));
-    }
-
-    fn handshake() -> Handshake {
-        let remote = ([127, 0, 0, 1], 1).into();
-        Handshake::new(Vec::new(), &http::HeaderMap::new(), remote)
-    }
-
-    #[test]
-    fn recovery_is_declined_by_auth_or_query_alone() {
-        for (auth, query, wanted) in [
-            ("{}", &[][..], true),
-            (r#"{"recovery":true}"#, &[], true),
-            (r#"{"recovery":false}"#, &[], false),
-            (r#"{"recovery":"false"}"#, &[], true),
-            ("{}", &[("recovery", "0")], false),
-            ("{}", &[("recovery", "1")], true),
-            (r#"{"recovery":true}"#, &[("recovery", "0")], false),
-        ] {
-            assert_eq!(read(auth, query).2, wanted, "{auth} {query:?}");
-        }
     }
 }

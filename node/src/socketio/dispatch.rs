@@ -3,7 +3,8 @@
 //! event sent in the same breath as CONNECT is never lost.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Weak};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -11,8 +12,10 @@ use tokio::sync::Notify;
 
 use super::ack::Ack;
 use super::handler::{Event, SharedHandler};
+use super::slots::Slots;
 use super::socket::Socket;
 use crate::adapter::Parting;
+use crate::engine::Frames;
 use crate::{limits, metrics};
 
 /// Something that happened to a socket, for its handlers.
@@ -28,6 +31,14 @@ pub(crate) struct Slot {
     inner: Mutex<Inner>,
     /// The queue has room again.
     room: Notify,
+    /// All places on the connection, this one too; weak, for they hold it.
+    siblings: Weak<Slots>,
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Slot").field(&self.inner).finish()
+    }
 }
 
 #[derive(Debug)]
@@ -44,7 +55,7 @@ struct Inner {
 
 impl Slot {
     /// A slot whose socket is on its way: the caller runs [`Slot::attached`] or drops it.
-    pub(crate) fn connecting(handler: SharedHandler) -> Arc<Self> {
+    pub(crate) fn connecting(handler: SharedHandler, siblings: &Arc<Slots>) -> Arc<Self> {
         let inner = Inner {
             queue: VecDeque::new(),
             busy: true,
@@ -56,6 +67,7 @@ impl Slot {
             handler,
             inner: Mutex::new(inner),
             room: Notify::new(),
+            siblings: Arc::downgrade(siblings),
         })
     }
 
@@ -153,6 +165,24 @@ impl Slot {
         if let (false, Some(socket)) = (inner.busy, inner.socket.clone()) {
             inner.busy = true;
             tokio::spawn(Arc::clone(self).drain(socket));
+        }
+    }
+
+    /// Ends the socket for good and tells its client; nothing for one that is not in place.
+    pub(crate) fn disconnect(self: &Arc<Self>) {
+        let reason = "server namespace disconnect";
+        if let Some(socket) = self.socket() {
+            let messages = socket.local.parser.disconnect(socket.namespace());
+            socket.local.answer_now(&Frames::of(messages));
+            self.end(Parting::End { reason }, reason);
+        }
+    }
+
+    /// The same for every socket of the connection, as the reference's `disconnect(true)`.
+    pub(crate) fn disconnect_all(&self) {
+        let slots = self.siblings.upgrade();
+        for slot in slots.iter().flat_map(|slots| slots.all()) {
+            slot.disconnect();
         }
     }
 

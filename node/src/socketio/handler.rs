@@ -60,6 +60,9 @@ pub enum Recovery {
     /// Unless it declines.
     #[default]
     Offered,
+    /// If it asks for it: handlers that count their arguments see the ones that were sent. A stock
+    /// client asks with `auth: {recovery: true}` or with `recovery=1` in its query.
+    OptIn,
     /// Never: its handlers see exactly the arguments that were sent.
     Off,
 }

@@ -2,6 +2,7 @@
 //! In reading order: what an application implements, what it is given, and how packets get to it.
 
 mod ack;
+mod auth;
 mod broadcast;
 mod client;
 mod connect;
@@ -11,6 +12,7 @@ mod moving;
 mod namespaces;
 mod operation;
 mod query;
+mod slots;
 mod socket;
 
 #[cfg(test)]

@@ -27,13 +27,14 @@ use crate::limits;
 impl Client {
     /// Waits until nothing is under way for any socket, then stops them all.
     pub(super) async fn leave(&mut self) -> Option<Departed> {
-        while !self.slots.values().all(|slot| slot.is_quiet()) {
+        while !self.slots.all().iter().all(|slot| slot.is_quiet()) {
             tokio::time::sleep(limits::MOVE_SETTLE_STEP).await;
         }
         let partial = self.partial()?;
         let mut left = LeftSockets::default();
         let mut moved = Vec::new();
-        for slot in self.slots.values().filter(|slot| !slot.is_over()) {
+        let slots = self.slots.all();
+        for slot in slots.iter().filter(|slot| !slot.is_over()) {
             let socket = slot.socket()?;
             let Some(frozen) = socket.local.freeze(socket.group.fanned_out()) else {
                 if !left.sockets.is_empty() {
@@ -45,7 +46,7 @@ impl Client {
             moved.push(moved_socket(&socket, frozen));
             left.sockets.push(socket);
         }
-        for slot in self.slots.values() {
+        for slot in slots {
             slot.end(Parting::Away, CloseReason::Moved.disconnect_reason());
         }
         let mut client = handshake_to_wire(&self.handshake);

@@ -7,10 +7,15 @@ use std::sync::Arc;
 use super::handler::{Handler, SharedHandler};
 use crate::limits;
 
+/// Whether a namespace's name is one of those meant.
+type Pattern = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// Handlers by namespace. Nothing is open until it is allowed.
 #[derive(Clone, Default)]
 pub struct Namespaces {
     exact: BTreeMap<String, SharedHandler>,
+    /// In the order of their registration, in which they are tried.
+    matching: Vec<(Pattern, SharedHandler)>,
     every_other: Option<SharedHandler>,
 }
 
@@ -18,6 +23,7 @@ impl fmt::Debug for Namespaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Namespaces")
             .field("exact", &self.exact.keys())
+            .field("matching", &self.matching.len())
             .field("every_other", &self.every_other.is_some())
             .finish()
     }
@@ -37,7 +43,19 @@ impl Namespaces {
         self
     }
 
-    /// Opens every namespace that is not opened by name.
+    /// Opens every namespace whose name, with its leading slash, `matches`: those not opened by
+    /// name are tried in the order of these calls. How many may exist is a setting of the cluster.
+    #[must_use]
+    pub fn open_matching(
+        mut self,
+        matches: impl Fn(&str) -> bool + Send + Sync + 'static,
+        handler: impl Handler,
+    ) -> Self {
+        self.matching.push((Arc::new(matches), Arc::new(handler)));
+        self
+    }
+
+    /// Opens every namespace that is not opened by name or pattern.
     #[must_use]
     pub fn open_every_other(mut self, handler: impl Handler) -> Self {
         self.every_other = Some(Arc::new(handler));
@@ -49,6 +67,76 @@ impl Namespaces {
         if name.len() > limits::NAMESPACE_NAME_BYTES_MAX {
             return None;
         }
-        self.exact.get(name).or(self.every_other.as_ref()).cloned()
+        let matching = || {
+            let mut patterns = self.matching.iter();
+            patterns.find(|(matches, _)| matches(name))
+        };
+        let exact = self.exact.get(name);
+        let found = exact.or_else(|| matching().map(|(_, handler)| handler));
+        found.or(self.every_other.as_ref()).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::socketio::{Ack, Admission, ConnectRequest, Event, Rejection, Socket};
+
+    /// Says its name when asked to admit somebody.
+    struct Named(&'static str);
+
+    #[async_trait]
+    impl Handler for Named {
+        async fn admit(&self, _: &ConnectRequest<'_>) -> Result<Admission, Rejection> {
+            Ok(Admission {
+                identity: Some(self.0.to_owned()),
+                ..Admission::default()
+            })
+        }
+
+        async fn on_connect(&self, _: &Socket) {}
+        async fn on_event(&self, _: &Socket, _: Event, _: Option<Ack>) {}
+        async fn on_disconnect(&self, _: &Socket, _: &str) {}
+    }
+
+    async fn served(namespaces: &Namespaces, name: &str) -> Option<String> {
+        let remote = ([127, 0, 0, 1], 1).into();
+        let handshake = crate::engine::Handshake::new(Vec::new(), &http::HeaderMap::new(), remote);
+        let request = ConnectRequest {
+            namespace: name,
+            auth: &serde_json::Value::Null,
+            handshake: &handshake,
+        };
+        let admission = namespaces.find(name)?.admit(&request).await;
+        admission.expect("everybody is admitted").identity
+    }
+
+    #[tokio::test]
+    async fn a_name_wins_over_patterns_and_the_first_pattern_over_later_ones() {
+        let is_number = |name: &str| {
+            name.strip_prefix("/room-")
+                .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+        };
+        let closed = Namespaces::closed()
+            .open_matching(is_number, Named("number"))
+            .open_matching(|name| name.starts_with("/room-"), Named("room"))
+            .open("/room-7", Named("seven"));
+        let open = closed.clone().open_every_other(Named("rest"));
+        for (name, expected) in [
+            ("/room-7", Some("seven")),
+            ("/room-8", Some("number")),
+            ("/room-x", Some("room")),
+            ("/room-", Some("room")),
+            ("/other", None),
+            ("room-8", None),
+        ] {
+            assert_eq!(served(&closed, name).await.as_deref(), expected, "{name}");
+            let expected = expected.or(Some("rest"));
+            assert_eq!(served(&open, name).await.as_deref(), expected, "{name}");
+        }
+        let long = format!("/room-{}", "1".repeat(limits::NAMESPACE_NAME_BYTES_MAX));
+        assert_eq!(served(&open, &long).await, None);
     }
 }

@@ -27,12 +27,18 @@ pub enum OperationError {
     /// Larger than the largest event.
     #[error("the event is larger than the limit")]
     TooLarge,
+    /// An event without a name, or with one that only the protocol itself uses.
+    #[error("the event has no name, or a reserved one")]
+    EventName,
     /// A limit of the namespace, or a malformed request.
     #[error("invalid request")]
     Invalid,
     /// Surely not written.
     #[error("the cluster is not available")]
     Unavailable,
+    /// Written, but the client has not answered in time.
+    #[error("the client has not answered in time")]
+    Unanswered,
     /// Perhaps written: retry with the same key.
     #[error("the outcome is unknown")]
     UnknownOutcome,
@@ -152,7 +158,7 @@ fn fate(outcome: Outcome) -> Fate {
             Refusal::Stale => OperationError::Gone,
             Refusal::KeyReused => OperationError::KeyReused,
             Refusal::TooLarge => OperationError::TooLarge,
-            Refusal::Limit | Refusal::Invalid => OperationError::Invalid,
+            Refusal::Limit | Refusal::Invalid | Refusal::NamespacesFull => OperationError::Invalid,
         }),
         Outcome::Failed(failure) => Err(match failure {
             Failure::Unavailable => OperationError::Unavailable,

@@ -1,15 +1,17 @@
 //! A socket as handlers see it.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use bytes::Bytes;
 use roomcast_proto::command::{Acknowledge, Join, Leave, op::Kind};
 use roomcast_proto::offset::Offset;
 
 use super::broadcast::{Broadcast, Target};
 use super::dispatch::Slot;
-use super::operation::Operation;
-use crate::adapter::{Adapter, Group, LocalSocket, Parting, offset, socket_ref};
-use crate::engine::{CloseReason, Frames};
+use super::operation::{Operation, OperationError};
+use crate::adapter::{Adapter, Answer, Group, LocalSocket, offset, socket_ref};
+use crate::engine::CloseReason;
 
 /// A live socket; cheap to clone. Operations on one that has gone fail with `Gone`.
 #[derive(Debug, Clone)]
@@ -95,21 +97,38 @@ impl Socket {
         })
     }
 
+    /// Asks the client: its answer's arguments, with their attachments when it answers in binary.
+    ///
+    /// # Errors
+    /// `Unanswered` when it is gone or silent for `timeout`; the rest as
+    /// [`Broadcast::emit_with_ack`].
+    pub async fn emit_with_ack(
+        &self,
+        event: Bytes,
+        attachments: Vec<Bytes>,
+        timeout: Duration,
+    ) -> Result<Answer, OperationError> {
+        let asked = self.own().emit_with_ack(event, attachments, timeout);
+        let answer = asked.await?.answers.remove(&self.local.id);
+        answer.ok_or(OperationError::Unanswered)
+    }
+
     /// The last position up to which everything owed to this socket is on its way.
     #[must_use]
     pub fn delivered(&self) -> Offset {
         offset(self.group.epoch(), self.local.delivered())
     }
 
-    /// Ends this socket's session for good; with `close`, its whole connection. Its disconnect
-    /// handler runs after the events that came before; the client may connect to the namespace
-    /// again.
+    /// Ends this socket's session for good; with `close`, those of all namespaces on its
+    /// connection, and then the connection. Disconnect handlers run after the events that came
+    /// before; the client may connect again.
     pub fn disconnect(&self, close: bool) {
-        let reason = "server namespace disconnect";
         if let Some(slot) = self.slot.upgrade() {
-            let messages = self.local.parser.disconnect(self.namespace());
-            self.local.answer_now(&Frames::of(messages));
-            slot.end(Parting::End { reason }, reason);
+            if close {
+                slot.disconnect_all();
+            } else {
+                slot.disconnect();
+            }
         }
         if close {
             self.local.session.close(CloseReason::ServerClosed);

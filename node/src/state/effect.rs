@@ -100,20 +100,20 @@ pub struct Event {
     pub attachments: Vec<Bytes>,
     /// Leader's wall clock, Unix milliseconds.
     pub wall_ms: u64,
-    /// A broadcast with acknowledgements: its number, the asking incarnation, and how many sockets
+    /// A broadcast with acknowledgements: its number, the asking incarnation, and which sockets
     /// were connected members at its position. Such an event is not replayed.
     pub request: Option<AckRequest>,
 }
 
 /// What makes an event a broadcast with acknowledgements.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct AckRequest {
     /// Chosen by the asking node.
     pub number: u64,
     /// Who asked.
     pub incarnation: Incarnation,
-    /// Connected members at the event's position, excepts taken off.
-    pub expected: u32,
+    /// Connected members at the event's position, excepts taken off; by id, each once.
+    pub expected: Arc<[SocketId]>,
 }
 
 /// The outcome of one operation.
@@ -189,4 +189,6 @@ pub enum Refusal {
     TooLarge,
     /// A malformed operation; a gateway never sends one.
     Invalid,
+    /// It would make a namespace, and `namespaces_max` of them exist.
+    NamespacesFull,
 }

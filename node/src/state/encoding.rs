@@ -48,6 +48,7 @@ pub(super) fn write_settings(out: &mut Writer, settings: &Settings) {
         rooms_per_socket_max,
         room_name_bytes_max,
         lease_ms,
+        namespaces_max,
     } = *settings;
     for value in [
         retention_ms,
@@ -67,9 +68,11 @@ pub(super) fn write_settings(out: &mut Writer, settings: &Settings) {
         out.int(u64::from(value));
     }
     out.int(lease_ms);
+    out.int(u64::from(namespaces_max));
 }
 
-pub(super) fn read_settings(from: &mut Reader<'_>) -> Result<Settings, SnapshotError> {
+/// Settings as format `version` has them.
+pub(super) fn read_settings(from: &mut Reader<'_>, version: u8) -> Result<Settings, SnapshotError> {
     Ok(Settings {
         retention_ms: from.int()?,
         retention_bytes: from.int()?,
@@ -81,6 +84,10 @@ pub(super) fn read_settings(from: &mut Reader<'_>) -> Result<Settings, SnapshotE
         rooms_per_socket_max: from.int32()?,
         room_name_bytes_max: from.int32()?,
         lease_ms: from.int()?,
+        namespaces_max: match version {
+            1 => Settings::DEFAULT.namespaces_max,
+            _ => from.int32()?,
+        },
     })
 }
 
@@ -163,6 +170,7 @@ fn write_result(out: &mut Writer, result: &OpResult) {
             Refusal::Limit => 10,
             Refusal::TooLarge => 11,
             Refusal::Invalid => 12,
+            Refusal::NamespacesFull => 13,
         }),
     }
 }
@@ -190,6 +198,7 @@ fn read_result(from: &mut Reader<'_>) -> Result<OpResult, SnapshotError> {
         10 => OpResult::Refused(Refusal::Limit),
         11 => OpResult::Refused(Refusal::TooLarge),
         12 => OpResult::Refused(Refusal::Invalid),
+        13 => OpResult::Refused(Refusal::NamespacesFull),
         _ => return Err(SnapshotError::Invalid("operation result")),
     })
 }

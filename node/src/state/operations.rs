@@ -148,6 +148,7 @@ impl GroupState {
         let own_room = id.to_string();
         let rooms = distinct(&connect.rooms, |room| room != own_room);
         self.check_room_count(rooms.len())?;
+        self.check_namespace_count(&connect.namespace)?;
 
         let namespace = self.namespace_mut(&connect.namespace);
         let name = Arc::clone(&namespace.name);

@@ -32,6 +32,7 @@ impl GroupState {
             return Err(Refusal::TooLarge);
         }
         self.check_targets(&publish)?;
+        self.check_namespace_count(&publish.namespace)?;
 
         let settings = self.settings;
         let at_us = self.log_time_us;
@@ -78,7 +79,7 @@ impl GroupState {
         let request = publish.request.map(|number| AckRequest {
             number,
             incarnation: moment.incarnation,
-            expected: self.expected_acks(&name, &rooms, &except),
+            expected: self.connected_members(&name, &rooms, &except).into(),
         });
         effects.push(Effect::Published(Arc::new(Event {
             position,
@@ -124,11 +125,6 @@ impl GroupState {
             Some(identity) => KeyScope::Identity(Arc::clone(identity)),
             None => KeyScope::Session(session.id),
         })
-    }
-
-    fn expected_acks(&self, namespace: &str, rooms: &[Arc<str>], except: &[Arc<str>]) -> u32 {
-        let members = self.connected_members(namespace, rooms, except);
-        u32::try_from(members.len()).unwrap_or(u32::MAX)
     }
 }
 

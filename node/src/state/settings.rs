@@ -30,6 +30,9 @@ pub struct Settings {
     pub room_name_bytes_max: u32,
     /// Lease of a producer, in milliseconds; apply only carries it, the leader measures it.
     pub lease_ms: u64,
+    /// Namespaces that may exist at once in the group: those with a session, a replayable event or
+    /// a key. Clients choose names, so their number must have an end.
+    pub namespaces_max: u32,
 }
 
 impl Settings {
@@ -45,6 +48,7 @@ impl Settings {
         rooms_per_socket_max: 1_000,
         room_name_bytes_max: 1_024,
         lease_ms: 5_000,
+        namespaces_max: 10_000,
     };
 
     /// These settings with the proposed ones put in, value by value. A zero or absurd value keeps
@@ -74,6 +78,7 @@ impl Settings {
                 1..=65_536,
             ),
             lease_ms: pick(self.lease_ms, proposed.lease_ms, 1..=DAY_MS),
+            namespaces_max: pick(self.namespaces_max, proposed.namespaces_max, 1..=1_000_000),
         }
     }
 
@@ -91,6 +96,7 @@ impl Settings {
             rooms_per_socket_max: self.rooms_per_socket_max,
             room_name_bytes_max: self.room_name_bytes_max,
             lease_ms: self.lease_ms,
+            namespaces_max: self.namespaces_max,
         }
     }
 

@@ -21,7 +21,8 @@ use super::timers::TimerKey;
 use crate::ids::Pid;
 
 const MAGIC: &[u8; 4] = b"RCGS";
-const VERSION: u8 = 1;
+/// The format that is written; 1, without `namespaces_max`, is still read.
+const VERSION: u8 = 2;
 
 /// Why bytes are not a snapshot that this build can use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,14 +90,14 @@ impl GroupState {
             return Err(SnapshotError::NotASnapshot);
         }
         let version = from.byte()?;
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(SnapshotError::UnknownVersion(version));
         }
         let mut state = Self::new();
         state.index = from.int()?;
         state.log_time_us = from.int()?;
         state.founding = from.option(read_identity)?;
-        state.settings = read_settings(&mut from)?;
+        state.settings = read_settings(&mut from, version)?;
         state.feature_level = from.int32()?;
         if state.feature_level > FEATURE_LEVEL {
             return Err(SnapshotError::UnknownLevel(state.feature_level));

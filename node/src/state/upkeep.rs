@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::effect::Effect;
+use super::effect::{Effect, Refusal};
 use super::group::{GroupState, Moment};
 use super::namespace::Namespace;
 use super::timers::TimerKey;
@@ -38,6 +38,19 @@ impl GroupState {
                     });
                 }
             }
+        }
+    }
+
+    /// Refuses to make one namespace more than there may be. Dormant ones hold nothing but a bound
+    /// on what histories say, and have a limit of their own.
+    pub(super) fn check_namespace_count(&self, name: &str) -> Result<(), Refusal> {
+        let known = self.namespaces.get(name);
+        let exists = known.is_some_and(|namespace| namespace.dormant_at.is_none());
+        let count = self.namespaces.len() - self.dormant.len();
+        if exists || count < self.settings.namespaces_max as usize {
+            Ok(())
+        } else {
+            Err(Refusal::NamespacesFull)
         }
     }
 

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use prost::Message;
 use roomcast::ids::Position;
 use roomcast::state::{
-    ApplyError, COMMAND_VERSION, Effect, GroupState, HistoryFrom, OpResult, ResumeRefusal, Verdict,
+    ApplyError, COMMAND_VERSION, Effect, GroupState, HistoryFrom, OpResult, Refusal, ResumeRefusal,
+    Verdict,
 };
 use roomcast_proto::command::{self, command::Body, op::Kind};
 
@@ -277,4 +278,46 @@ fn log_time_stands_before_it_overflows() {
         ]);
     }
     assert_eq!(group.state.counts().events, 1);
+}
+
+#[test]
+fn a_namespace_more_than_the_limit_is_refused_until_one_is_empty() {
+    let mut group = Group::new();
+    group.line("configure namespaces_max=2");
+    let full = OpResult::Refused(Refusal::NamespacesFull);
+    let done = [OpResult::Done, OpResult::Done];
+    assert_eq!(
+        group.ops(&["connect s1 pid=p1 /a", "publish server /b to=r x"]),
+        done
+    );
+    let refused = group.ops(&["connect s2 pid=p2 /c", "publish server /c to=r x"]);
+    assert_eq!(refused, [full.clone(), full.clone()]);
+    assert_eq!(group.state.counts().namespaces, 2, "nothing was made");
+    let known = group.ops(&["connect s3 pid=p3 /a", "publish server /b to=r y"]);
+    assert_eq!(known, done);
+    // An away session is there; an ended one is not.
+    group.ops(&["away s1#1", "disconnect s3#1"]);
+    assert_eq!(group.ops(&["connect s2 pid=p2 /c"]), [full]);
+    group.line("tick +120000");
+    assert_eq!(group.ops(&["connect s2 pid=p2 /c"]), [OpResult::Done]);
+    // The events of /b go; what rests of it takes no place, and coming back needs one.
+    group.line("tick +600000");
+    assert_eq!(group.ops(&["connect s4 pid=p4 /d"]), [OpResult::Done]);
+    assert_eq!(
+        group.ops(&["connect s5 pid=p5 /b"]),
+        [OpResult::Refused(Refusal::NamespacesFull)]
+    );
+}
+
+#[test]
+fn a_snapshot_of_the_first_format_has_the_default_of_what_it_lacks() {
+    let mut group = Group::new();
+    group.ops(&["connect s1 pid=p1 /a", "publish server /b to=r x"]);
+    let mut bytes = group.state.encode().to_vec();
+    bytes[4] = 1;
+    let namespaces_max = [0x90, 0x4e];
+    let at = bytes.windows(2).position(|pair| pair == namespaces_max);
+    let at = at.expect("10,000 as a varint");
+    bytes.drain(at..at + 2);
+    assert_eq!(GroupState::decode(&bytes), Ok(group.state));
 }

@@ -66,6 +66,7 @@ impl Model {
         if rooms.len() > self.settings.rooms_per_socket_max as usize {
             return Err(Refusal::Limit);
         }
+        self.check_namespace_count(&connect.namespace)?;
         rooms.insert(id.to_string());
         let session = ModelSession {
             pid,
@@ -81,6 +82,20 @@ impl Model {
         };
         self.sessions.insert(id, session);
         Ok(OpResult::Done)
+    }
+
+    /// Namespaces exist while anything is in them.
+    fn check_namespace_count(&self, name: &str) -> Result<(), Refusal> {
+        let sessions = self.sessions.values().map(|session| &session.namespace);
+        let events = self.events.iter().filter(|event| !event.dropped);
+        let keys = self.keys.iter().map(|key| &key.name.0);
+        let events = events.map(|event| &event.namespace);
+        let existing: BTreeSet<&String> = sessions.chain(events).chain(keys).collect();
+        let is_full = existing.len() >= self.settings.namespaces_max as usize;
+        if is_full && !existing.contains(&name.to_owned()) {
+            return Err(Refusal::NamespacesFull);
+        }
+        Ok(())
     }
 
     fn join(
@@ -147,6 +162,7 @@ impl Model {
         if bytes > u64::from(self.settings.event_bytes_max) {
             return Err(Refusal::TooLarge);
         }
+        self.check_namespace_count(&publish.namespace)?;
         if let Some(key) = &publish.key {
             let name = (publish.namespace.clone(), scope, key.clone());
             let body = format!(

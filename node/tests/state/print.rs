@@ -156,9 +156,11 @@ fn published(event: &Event) -> String {
     if !attachments.is_empty() {
         line += &format!(" with {} attachments", attachments.len());
     }
-    if let Some(request) = event.request {
+    if let Some(request) = &event.request {
         let (number, asker) = (request.number, request.incarnation);
-        line += &format!(" request {number} of {asker} expects {}", request.expected);
+        let expected: Vec<String> = request.expected.iter().map(socket).collect();
+        let expected = expected.join(" ");
+        line += &format!(" request {number} of {asker} expects [{expected}]");
     }
     line
 }

@@ -121,6 +121,7 @@ fn settings(words: &mut Words<'_>) -> command::Settings {
         rooms_per_socket_max: words.number("rooms_per_socket_max").unwrap_or(0),
         room_name_bytes_max: words.number("room_name_bytes_max").unwrap_or(0),
         lease_ms: words.number("lease_ms").unwrap_or(0),
+        namespaces_max: words.number("namespaces_max").unwrap_or(0),
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) const SETTINGS: Settings = Settings {
     keys_max: 2,
     event_bytes_max: 20,
     rooms_per_socket_max: 3,
+    namespaces_max: 2,
     ..Settings::DEFAULT
 };
 

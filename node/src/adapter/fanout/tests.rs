@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::adapter::completion::Failure;
+use crate::adapter::requests::Answer;
 use crate::adapter::testing::{event, id, outbox, session, texts};
 use crate::engine::SessionHandle;
 use crate::ids::Pid;
@@ -87,6 +88,21 @@ fn joined(n: u8, index: u64, owner: Incarnation, room: &str) -> Effect {
         owner,
         namespace: "/".into(),
         rooms: vec![room.into()],
+    }
+}
+
+fn detached(incarnation: Incarnation) -> Effect {
+    Effect::Detached {
+        position: Position::new(5, 0),
+        node: 1,
+        incarnation,
+    }
+}
+
+fn answer() -> Answer {
+    Answer {
+        data: bytes::Bytes::from_static(b"[1]"),
+        attachments: Vec::new(),
     }
 }
 
@@ -253,11 +269,6 @@ fn our_detachment_fails_what_is_in_flight_and_closes_every_socket() {
     let (session, socket) = attached(&mut fanout, 1);
     let (_waiting, mut waiting) = connecting(&fanout, 2);
     fanout.lease.granted();
-    let detached = |incarnation| Effect::Detached {
-        position: Position::new(5, 0),
-        node: 1,
-        incarnation,
-    };
     entry(&mut fanout, 5, vec![detached(THEIRS)]);
     assert!(!session.is_closed() && fanout.lease.holds());
     entry(&mut fanout, 6, vec![detached(OURS), published(6, 1, "r")]);
@@ -363,7 +374,7 @@ fn one_broadcast_is_the_same_bytes_for_every_socket() {
 }
 
 #[test]
-fn only_our_own_requests_learn_how_many_are_expected() {
+fn only_our_own_requests_learn_who_is_expected() {
     let mut fanout = fanout();
     let (number, mut done) = fanout.requests.open();
     let asked = |incarnation| {
@@ -371,12 +382,17 @@ fn only_our_own_requests_learn_how_many_are_expected() {
         event.request = Some(AckRequest {
             number,
             incarnation,
-            expected: 0,
+            expected: [id(1), id(9)].into(),
         });
         Effect::Published(Arc::new(event))
     };
     entry(&mut fanout, 5, vec![asked(THEIRS)]);
+    fanout.requests.answer(number, id(1), answer());
     assert!(done.try_recv().is_err());
     entry(&mut fanout, 6, vec![asked(OURS)]);
-    assert_eq!(done.try_recv(), Ok(()));
+    // Socket 9 is another node's, and its node dies: it is missing all the same.
+    entry(&mut fanout, 7, vec![detached(THEIRS)]);
+    assert!(done.try_recv().is_err());
+    let answers = fanout.requests.close(number).unwrap();
+    assert_eq!((answers.answers.len(), answers.missing), (1, vec![id(9)]));
 }

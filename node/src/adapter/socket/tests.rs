@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::adapter::testing::{identity, session, text, texts};
+use crate::adapter::testing::{event, identity, session, text, texts};
 
 const fn at(index: u64) -> Position {
     Position::new(index, 0)
@@ -19,6 +19,13 @@ fn live_from(position: Position, frames_max: usize) -> (LocalSocket, SessionHand
     let session = session(frames_max);
     let socket = LocalSocket::live(identity(1), session.clone(), position);
     (socket, session)
+}
+
+/// An event of this name that is not logged.
+fn unlogged(name: &str) -> Stamped {
+    let mut event = event(Position::ZERO, &[], &[]);
+    event.event = format!("[\"{name}\"]").into();
+    Stamped::new(Arc::new(event), 0, Parser::Json)
 }
 
 fn never() -> Arc<Frames> {
@@ -63,20 +70,45 @@ fn an_event_seen_while_catching_up_is_left_to_the_replay() {
 
 #[test]
 fn a_catching_up_socket_gets_no_volatile_events() {
-    let (socket, _session) = catching_up(3, 7);
-    assert!(!socket.deliver_volatile(|_| never()));
+    let (socket, session) = catching_up(3, 7);
+    assert!(!socket.deliver_volatile(&mut unlogged("v")));
+    assert!(socket.try_go_live(at(7)));
+    assert_eq!(texts(&session), [""; 0]);
 }
 
 #[test]
 fn a_volatile_event_carries_what_is_delivered_and_needs_an_idle_transport() {
     let (socket, session) = live_from(at(5), 10);
-    assert!(socket.deliver_volatile(|position| text(position.to_string())));
-    assert!(
-        !socket.deliver_volatile(|_| never()),
-        "something waits already"
-    );
-    assert_eq!(texts(&session), ["5.0"]);
+    assert!(socket.deliver_volatile(&mut unlogged("v")));
+    let busy = socket.deliver_volatile(&mut unlogged("w"));
+    assert!(!busy, "something waits already");
+    assert_eq!(texts(&session), [r#"42["v","0.5.0"]"#]);
     assert_eq!(socket.delivered(), at(5));
+}
+
+#[test]
+fn transient_events_are_queued_in_order_and_dropped_by_a_full_outbox() {
+    let (socket, session) = live_from(at(5), 3);
+    assert!(socket.deliver_transient(&mut unlogged("t")));
+    assert!(socket.deliver(at(6), None, || text("6")));
+    assert!(socket.deliver_transient(&mut unlogged("u")));
+    assert!(!socket.deliver_transient(&mut unlogged("dropped")));
+    assert!(!session.is_closed(), "it would not be replayed either");
+    let expected = [r#"42["t","0.5.0"]"#, "6", r#"42["u","0.6.0"]"#];
+    assert_eq!(texts(&session), expected);
+}
+
+#[test]
+fn transient_events_wait_for_the_replay_and_carry_its_end() {
+    let (socket, session) = catching_up(3, 7);
+    assert!(!socket.deliver_transient(&mut unlogged("t")));
+    socket.answer_at(at(7), text("answer"));
+    assert!(!socket.deliver_transient(&mut unlogged("u")));
+    assert!(!socket.try_go_live(at(6)));
+    assert_eq!(texts(&session), [""; 0], "the replay comes first");
+    assert!(socket.try_go_live(at(8)));
+    let expected = ["answer", r#"42["t","0.8.0"]"#, r#"42["u","0.8.0"]"#];
+    assert_eq!(texts(&session), expected);
 }
 
 #[test]
@@ -100,6 +132,7 @@ fn held_answers_stand_before_the_first_event_after_them() {
 fn a_closed_socket_takes_nothing_and_forgets_what_waits() {
     let (socket, session) = catching_up(3, 7);
     socket.answer_at(at(8), text("held"));
+    socket.deliver_transient(&mut unlogged("held"));
     socket.operation_issued();
     socket.answer_after_issued(text("waiting"));
     socket.stop();
@@ -107,7 +140,9 @@ fn a_closed_socket_takes_nothing_and_forgets_what_waits() {
     socket.answer_at(at(9), text("late"));
     socket.answer_now(&text("now"));
     socket.answer_after_issued(text("after"));
-    assert!(!socket.deliver(at(9), None, never) && !socket.deliver_volatile(|_| never()));
+    assert!(!socket.deliver(at(9), None, never));
+    assert!(!socket.deliver_volatile(&mut unlogged("v")));
+    assert!(!socket.deliver_transient(&mut unlogged("t")));
     assert!(socket.try_go_live(at(9)), "its catch-up ends");
     assert!(socket.is_stopped(), "and does not bring it back to life");
     assert_eq!(socket.try_replay(at(100), Some(&text("e"))), Err(Closed));

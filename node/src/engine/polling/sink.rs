@@ -190,6 +190,9 @@ impl FrameSink for PollingSink {
 const fn is_peers_fault(reason: CloseReason) -> bool {
     matches!(
         reason,
-        CloseReason::ParseError | CloseReason::TooLarge | CloseReason::PingTimeout
+        CloseReason::ParseError
+            | CloseReason::Violation
+            | CloseReason::TooLarge
+            | CloseReason::PingTimeout
     )
 }
