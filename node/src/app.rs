@@ -18,7 +18,9 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::process::EndSignals;
 use crate::raft::{self, PeerAddress, Timings};
-use crate::server::{self, ClientPort, ClientPortParts, Cors, Readiness};
+use crate::server::{
+    self, ClientPort, ClientPortParts, Compression, Cors, HttpSettings, Readiness,
+};
 use crate::shutdown::Tasks;
 use crate::socketio::{Clients, Door, Namespaces};
 use admin::Admin;
@@ -133,12 +135,7 @@ impl Front {
             engine: Arc::new(engine),
             readiness: Arc::<Admin>::clone(&node.admin) as Arc<dyn Readiness>,
             owners: Some(Arc::<Forwarder>::clone(&forwarder)),
-            path: server::ENGINE_PATH.to_owned(),
-            // In production, pages of other origins are the business of what stands in front.
-            cors: match config.mode {
-                Mode::Development => Cors::AnyOrigin,
-                Mode::Production => Cors::Off,
-            },
+            http: http(config),
             extra: development.then(|| page::router(config.page_dir.clone())),
             sessions_max,
             http_connections_max: sessions_max + limits::HTTP_CONNECTIONS_MAX,
@@ -235,6 +232,21 @@ fn sessions(config: &ServeConfig) -> EngineConfig {
         outbox: OutboxLimits {
             bytes_max: engine.outbox_bytes_max,
             frames_max: engine.outbox_frames_max,
+        },
+    }
+}
+
+fn http(config: &ServeConfig) -> HttpSettings {
+    HttpSettings {
+        path: server::ENGINE_PATH.to_owned(),
+        // In production, pages of other origins are the business of what stands in front.
+        cors: match config.mode {
+            Mode::Development => Cors::AnyOrigin,
+            Mode::Production => Cors::Off,
+        },
+        compression: match config.http.compression_bytes_min {
+            Some(bytes_min) => Compression::From(bytes_min),
+            None => Compression::Off,
         },
     }
 }

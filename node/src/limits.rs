@@ -57,6 +57,12 @@ pub const FORWARD_SLACK: Duration = Duration::from_secs(5);
 /// Pause between two releases of a waiting GET during an upgrade, as in the reference.
 pub const PROBE_RELEASE_EVERY: Duration = Duration::from_millis(100);
 
+/// Bytes from which the answer to a polling GET is compressed by default (reference
+/// `httpCompression.threshold`: 1024).
+pub const COMPRESSION_BYTES_MIN: usize = 1024;
+/// Bytes compressed at a stretch (a third of a millisecond); then other tasks get their turn.
+pub const COMPRESSION_SLICE_BYTES: usize = 64 * 1024;
+
 /// Engine.IO sessions on one node by default; above, a handshake gets 503 and goes elsewhere.
 pub const SESSIONS_MAX: usize = 100_000;
 /// HTTP connections that carry no session, by default: probes, pages, handshakes under way. At the

@@ -332,6 +332,13 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         Engine,
+        "http-compression",
+        "BYTES|off",
+        Some("1KiB"),
+        "From which size on answers to polling clients are compressed",
+    ),
+    key(
+        Engine,
         "drain-pace",
         "N",
         Some("500"),

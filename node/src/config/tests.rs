@@ -215,6 +215,8 @@ outbox-bytes-max | 1 | `1B` is out of bounds => 16KiB to 1GiB
 outbox-frames-max | 1 | `1` is out of bounds => 16 to 1000000
 sessions-max | 0 | `0` is out of bounds => 1 to 10000000
 connect-timeout | 0s | `0ms` is out of bounds => 1s to 10m
+http-compression | on | `on` is no size => off, or a size
+http-compression | 2GiB | `2GiB` is no size => off, or a size
 drain-pace | 0 | `0` is out of bounds => 1 to 1000000
 drain-timeout | 2h | `2h` is out of bounds => 1s to 1h";
 

@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 use tracing::debug;
 
 use super::client_port::Shared;
+use super::compression::Coding;
 use super::polling::Owner;
 use super::{polling, respond};
 use crate::engine::open::WebSocketConnection;
@@ -49,7 +50,7 @@ pub(super) async fn handle(
     remote: SocketAddr,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    if let Some(response) = shared.cors.preflight(&request) {
+    if let Some(response) = shared.http.cors.preflight(&request) {
         return response;
     }
     let counters = shared.engine.counters();
@@ -67,7 +68,7 @@ pub(super) async fn handle(
             respond::refused(&refused)
         }
     };
-    shared.cors.allow(origin, response.headers_mut());
+    shared.http.cors.allow(origin, response.headers_mut());
     response
 }
 
@@ -87,7 +88,10 @@ async fn answer(
                     let session = Wanted::New(handshake, permit);
                     upgrade(shared, request, session)
                 }
-                Transport::Polling => polling::open(shared, handshake, permit).await,
+                Transport::Polling => {
+                    let coding = Coding::accepted(request.headers());
+                    polling::open(shared, handshake, permit, coding).await
+                }
             }
         }
         Target::Existing { sid, transport } => {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderValue,
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
@@ -13,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::client_port::Shared;
+use super::compression::{Coding, compress};
 use super::handshake::Rejection;
 use crate::engine::{Forwarded, Handshake, Owners, Polling, Refused, RequestError, Sid};
 use crate::limits;
@@ -22,13 +25,14 @@ pub(super) async fn open(
     shared: &Shared,
     handshake: Handshake,
     permit: OwnedSemaphorePermit,
+    accepted: Option<Coding>,
 ) -> Result<Response<Body>, Rejection> {
     let (polling, session) = shared.engine.open_polling(handshake);
     shared.tasks.spawn(async move {
         session.await;
         drop(permit);
     });
-    get(&Owner::Here(polling)).await
+    get(shared, &Owner::Here(polling), accepted).await
 }
 
 /// Where a session is.
@@ -46,21 +50,36 @@ pub(super) async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Rejection> {
     match *request.method() {
-        Method::GET => get(owner).await,
+        Method::GET => get(shared, owner, Coding::accepted(request.headers())).await,
         Method::POST => post(shared, owner, request).await,
         _ => Ok(empty(StatusCode::INTERNAL_SERVER_ERROR)),
     }
 }
 
-async fn get(owner: &Owner) -> Result<Response<Body>, Rejection> {
+async fn get(
+    shared: &Shared,
+    owner: &Owner,
+    accepted: Option<Coding>,
+) -> Result<Response<Body>, Rejection> {
     let payload = match owner {
         Owner::Here(polling) => polling.get().await,
         Owner::Other(owners, sid) => owners.forward(*sid, Forwarded::Get).await,
     };
     match payload {
-        Ok(payload) => Ok(answer(payload, "text/plain; charset=UTF-8")),
+        Ok(payload) => Ok(answer_get(shared, payload, accepted).await),
         Err(error) => refuse(error),
     }
+}
+
+async fn answer_get(shared: &Shared, payload: Bytes, accepted: Option<Coding>) -> Response<Body> {
+    const KIND: &str = "text/plain; charset=UTF-8";
+    let Some(coding) = shared.http.compression.coding(accepted, payload.len()) else {
+        return answer(payload, KIND);
+    };
+    let mut response = answer(compress(coding, &payload).await, KIND);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    response
 }
 
 async fn post(

@@ -6,7 +6,7 @@ use super::*;
 use crate::engine::{Forwarded, RequestError, Sid};
 
 /// The one other node, while it is there.
-struct Other(Mutex<Option<Arc<Engine>>>);
+pub(super) struct Other(Mutex<Option<Arc<Engine>>>);
 
 #[async_trait]
 impl Owners for Other {
@@ -18,7 +18,7 @@ impl Owners for Other {
 }
 
 /// The owner, and a node that owns nothing.
-fn two() -> (ClientPort, ClientPort, Arc<Other>) {
+pub(super) fn two() -> (ClientPort, ClientPort, Arc<Other>) {
     let (owner, _) = port();
     let other = Arc::new(Other(Mutex::new(Some(Arc::clone(owner.engine())))));
     let upper = Arc::new(Upper::default());
