@@ -63,6 +63,10 @@ pub const COMPRESSION_BYTES_MIN: usize = 1024;
 /// Bytes compressed at a stretch (a third of a millisecond); then other tasks get their turn.
 pub const COMPRESSION_SLICE_BYTES: usize = 64 * 1024;
 
+/// Bytes of one file of the client bundle, which is kept in memory; a node with a larger one does
+/// not start.
+pub const CLIENT_BUNDLE_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
 /// Engine.IO sessions on one node by default; above, a handshake gets 503 and goes elsewhere.
 pub const SESSIONS_MAX: usize = 100_000;
 /// HTTP connections that carry no session, by default: probes, pages, handshakes under way. At the

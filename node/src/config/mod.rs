@@ -19,7 +19,7 @@ mod tests;
 pub use dev::DevConfig;
 pub(crate) use dev::is_passed;
 pub use error::{ConfigError, ConfigErrors, Origin};
-pub use http::HttpConfig;
+pub use http::{CLIENT_BUNDLE_FILES, CorsOrigins, HttpConfig};
 pub(crate) use reader::host_port;
 pub use sections::{ClusterSettings, EngineConfig};
 pub use serve::{InitialCluster, Member, Mode, ServeConfig};

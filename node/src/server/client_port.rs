@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 use tracing::debug;
 
+use super::bundle;
 use super::handshake;
 use super::listener::{Accepted, ConnectionLimit, accept_loop};
 use super::respond;
@@ -229,11 +230,14 @@ async fn route(
     request: Request<Incoming>,
 ) -> Response<Body> {
     match request.uri().path() {
-        path if path == shared.http.path => handshake::handle(shared, remote, request).await,
         "/healthz" if is_read(&request) => respond::text(StatusCode::OK, "ok\n"),
         "/readyz" if is_read(&request) => shared.ready(),
-        _ => match &shared.extra {
-            Some(router) => {
+        path => match (shared.http.rest(path), &shared.extra) {
+            (Some(rest), _) => match bundle::answer(&shared.http, rest, &request) {
+                Some(response) => response,
+                None => handshake::handle(shared, remote, request).await,
+            },
+            (None, Some(router)) => {
                 let request = request.map(Body::new);
                 router
                     .clone()
@@ -241,12 +245,12 @@ async fn route(
                     .await
                     .unwrap_or_else(|never| match never {})
             }
-            None => respond::text(StatusCode::NOT_FOUND, "not found\n"),
+            (None, None) => respond::not_found(),
         },
     }
 }
 
-fn is_read<B>(request: &Request<B>) -> bool {
+pub(super) fn is_read<B>(request: &Request<B>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
 }
 

@@ -124,13 +124,13 @@ pub(super) async fn compress(coding: Coding, body: &Bytes) -> Bytes {
 }
 
 /// Compresses into memory, which does not fail.
-enum Encoder {
+pub(super) enum Encoder {
     Gzip(GzEncoder<Vec<u8>>),
     Deflate(ZlibEncoder<Vec<u8>>),
 }
 
 impl Encoder {
-    fn new(coding: Coding) -> Self {
+    pub(super) fn new(coding: Coding) -> Self {
         // The fastest level: four times as fast as the next that is notably smaller.
         match coding {
             Coding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), Level::fast())),
@@ -139,7 +139,7 @@ impl Encoder {
         }
     }
 
-    fn write(&mut self, slice: &[u8]) {
+    pub(super) fn write(&mut self, slice: &[u8]) {
         let written = match self {
             Self::Gzip(encoder) => encoder.write_all(slice),
             Self::Deflate(encoder) => encoder.write_all(slice),
@@ -147,7 +147,7 @@ impl Encoder {
         written.expect("a Vec takes everything");
     }
 
-    fn finish(self) -> Bytes {
+    pub(super) fn finish(self) -> Bytes {
         let finished: io::Result<Vec<u8>> = match self {
             Self::Gzip(encoder) => encoder.finish(),
             Self::Deflate(encoder) => encoder.finish(),

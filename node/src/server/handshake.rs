@@ -50,7 +50,7 @@ pub(super) async fn handle(
     remote: SocketAddr,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    if let Some(response) = shared.http.cors.preflight(&request) {
+    if let Some(response) = shared.http.preflight(&request) {
         return response;
     }
     let counters = shared.engine.counters();

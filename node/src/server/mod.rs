@@ -1,8 +1,9 @@
 //! What listens where. So far the client port: Engine.IO, health, and the demo page in development.
 //!
 //! Reading order: [`listener`], [`client_port`], `handshake`, `polling`, `compression`,
-//! `cors`.
+//! `cors`, `bundle`.
 
+mod bundle;
 pub mod client_port;
 mod compression;
 mod cors;
@@ -15,6 +16,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use bundle::{BundleError, ClientBundle};
 pub use client_port::{ClientPort, ClientPortParts, ENGINE_PATH, Readiness};
 pub use compression::Compression;
 pub use cors::Cors;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderValue,
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderValue, SET_COOKIE,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -32,7 +32,12 @@ pub(super) async fn open(
         session.await;
         drop(permit);
     });
-    get(shared, &Owner::Here(polling), accepted).await
+    let cookie = shared.http.cookie(&polling.session().sid());
+    let mut response = get(shared, &Owner::Here(polling), accepted).await?;
+    if let Some(cookie) = cookie {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    Ok(response)
 }
 
 /// Where a session is.

@@ -4,6 +4,7 @@ mod compression;
 mod forward;
 mod polling;
 mod port;
+mod settings;
 mod upgrade;
 
 use std::net::SocketAddr;
