@@ -78,6 +78,9 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Rejection> {
     let query = Query::parse(request.uri().query().unwrap_or(""))?;
+    if is_jsonp(&query) {
+        return Err(HandshakeError::BadRequest.into());
+    }
     let kind = kind(&request);
     match query.verify(kind, &ENABLED)? {
         Target::New { transport } => {
@@ -115,6 +118,12 @@ async fn answer(
             }
         }
     }
+}
+
+/// Polling by `<script>` elements is for browsers of version 3; a client that asks for it could do
+/// nothing with another answer.
+fn is_jsonp(query: &Query) -> bool {
+    query.transport.as_deref() == Some(Transport::Polling.name()) && query.get("j").is_some()
 }
 
 /// A place for a new session, when the node takes one of this client.

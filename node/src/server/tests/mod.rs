@@ -5,6 +5,7 @@ mod forward;
 mod polling;
 mod port;
 mod settings;
+mod table;
 mod upgrade;
 
 use std::net::SocketAddr;
