@@ -161,6 +161,9 @@ pub const NAMESPACES_PER_SESSION_MAX: usize = 64;
 pub const NAMESPACE_NAME_BYTES_MAX: usize = 256;
 /// Events waiting for a socket's handler; above, reading from the client stops.
 pub const SOCKET_EVENTS_QUEUED_MAX: usize = 256;
+/// Bytes of those events; same policy. Their number alone would allow a quarter of a gigabyte for
+/// one client.
+pub const SOCKET_EVENT_BYTES_QUEUED_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of an identity that a client claims in development mode.
 pub const IDENTITY_BYTES_MAX: usize = 256;
 /// Bytes of the JSON that member lists show of a socket.

@@ -18,7 +18,7 @@ use super::client_port::Shared;
 use super::compression::{Coding, compress};
 use super::handshake::Rejection;
 use crate::engine::{Forwarded, Handshake, Owners, Polling, Refused, RequestError, Sid};
-use crate::limits;
+use crate::{limits, metrics};
 
 /// Opens a session; its first payload answers the handshake.
 pub(super) async fn open(
@@ -102,6 +102,7 @@ async fn post(
     };
     if is_binary(&request) {
         // Dropping the upload ends the session. Binary payloads are of version 3.
+        metrics::protocol_errors("content_type").increment(1);
         return Ok(empty(StatusCode::BAD_REQUEST));
     }
     let received = tokio::select! {
@@ -113,6 +114,7 @@ async fn post(
         Ok(body) => handled(upload.handle(body).await),
         Err(ReceiveError::TooLarge) => {
             upload.refuse();
+            metrics::protocol_errors("too_large").increment(1);
             Ok(empty(StatusCode::PAYLOAD_TOO_LARGE))
         }
         // The connection is gone: nobody reads this.
@@ -128,6 +130,7 @@ async fn forward(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Rejection> {
     let received = if is_binary(&request) {
+        metrics::protocol_errors("content_type").increment(1);
         Err(ReceiveError::Cut)
     } else {
         let receiving = receive(request, shared.engine.max_payload());
@@ -139,7 +142,10 @@ async fn forward(
             let answered = owners.forward(sid, Forwarded::Post(body)).await;
             handled(answered.map(|_| ()))
         }
-        Err(ReceiveError::TooLarge) => Ok(empty(StatusCode::PAYLOAD_TOO_LARGE)),
+        Err(ReceiveError::TooLarge) => {
+            metrics::protocol_errors("too_large").increment(1);
+            Ok(empty(StatusCode::PAYLOAD_TOO_LARGE))
+        }
         Err(ReceiveError::Cut) => match owners.forward(sid, Forwarded::BrokenPost).await {
             Ok(_) => Ok(empty(StatusCode::BAD_REQUEST)),
             Err(error) => refuse(error),
@@ -212,7 +218,10 @@ fn refuse(error: RequestError) -> Result<Response<Body>, Rejection> {
     match error {
         RequestError::Unknown => Err(HandshakeError::UnknownSid.into()),
         RequestError::Upgraded => Err(HandshakeError::BadRequest.into()),
-        RequestError::Overlap => Ok(empty(StatusCode::BAD_REQUEST)),
+        RequestError::Overlap => {
+            metrics::protocol_errors("overlap").increment(1);
+            Ok(empty(StatusCode::BAD_REQUEST))
+        }
         RequestError::Overloaded => Err(Rejection::Later(Refused {
             retry_after_s: limits::RETRY_AFTER_S,
             reason: error.to_string(),

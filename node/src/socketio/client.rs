@@ -15,7 +15,7 @@ use crate::adapter::{Adapter, Answer, Parting};
 use crate::engine::{
     Acceptor, CloseReason, Frames, Handler, Handshake, Message, Refused, SessionHandle,
 };
-use crate::limits;
+use crate::{limits, metrics};
 
 /// How long a client that cannot be served now should wait before it tries again.
 const RETRY_AFTER_SECONDS: u32 = 1;
@@ -75,6 +75,7 @@ impl Acceptor for Door {
             handshake: Arc::new(handshake),
             assembler: Assembler::new(clients.packet_bytes_max),
             slots: HashMap::new(),
+            connecting: Arc::new(()),
         })
     }
 }
@@ -85,6 +86,8 @@ struct Client {
     handshake: Arc<Handshake>,
     assembler: Assembler,
     slots: HashMap<Arc<str>, Arc<Slot>>,
+    /// Shared with each CONNECT under way, to count them.
+    connecting: Arc<()>,
 }
 
 #[async_trait]
@@ -105,7 +108,7 @@ impl Handler for Client {
             Ok(Some(Assembled::TooLarge { packet, .. })) => self.too_large(&packet),
             Err(error) => {
                 tracing::debug!(%error, "closing a session that sent a malformed packet");
-                Err(CloseReason::ParseError)
+                Err(violation())
             }
         }
     }
@@ -132,7 +135,7 @@ impl Client {
                 ..
             } => {
                 let slot = self.slot(namespace.as_str())?;
-                let malformed = |_| CloseReason::ParseError;
+                let malformed = |_| violation();
                 let name = args::event_name(&data).map_err(malformed)?;
                 let mut args = args::split(&data).map_err(malformed)?;
                 args.remove(0);
@@ -167,7 +170,7 @@ impl Client {
                 }
                 Ok(())
             }
-            Packet::ConnectError { .. } => Err(CloseReason::ParseError),
+            Packet::ConnectError { .. } => Err(violation()),
         }
     }
 
@@ -186,10 +189,7 @@ impl Client {
 
     /// The slot of a namespace the client has joined; anything else is a violation.
     fn slot(&self, namespace: &str) -> Result<Arc<Slot>, CloseReason> {
-        self.slots
-            .get(namespace)
-            .cloned()
-            .ok_or(CloseReason::ParseError)
+        self.slots.get(namespace).cloned().ok_or_else(violation)
     }
 
     fn connect(&mut self, namespace: &str, auth: Option<bytes::Bytes>) -> Result<(), CloseReason> {
@@ -200,7 +200,11 @@ impl Client {
             .is_some_and(|slot| !slot.is_over())
             || full
         {
-            return Err(CloseReason::ParseError);
+            return Err(violation());
+        }
+        // One that left while it connected is on its way all the same.
+        if Arc::strong_count(&self.connecting) > limits::NAMESPACES_PER_SESSION_MAX {
+            return Err(CloseReason::Overloaded);
         }
         let Some(handler) = self.clients.namespaces.find(namespace) else {
             let text = encode::connect_error(namespace, "Invalid namespace", None);
@@ -221,9 +225,19 @@ impl Client {
             handler,
             slot,
         };
-        tokio::spawn(connecting.run(auth));
+        let under_way = Arc::clone(&self.connecting);
+        tokio::spawn(async move {
+            connecting.run(auth).await;
+            drop(under_way);
+        });
         Ok(())
     }
+}
+
+/// The client broke Socket.IO's rules: counted, and the connection ends.
+fn violation() -> CloseReason {
+    metrics::protocol_errors("socketio").increment(1);
+    CloseReason::ParseError
 }
 
 /// A protocol violation ends the sessions of a connection; anything else can be resumed.

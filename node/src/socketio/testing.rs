@@ -37,6 +37,11 @@ pub(crate) struct Node {
 impl Node {
     /// A node that serves `namespaces`, with its lease.
     pub(crate) async fn start(namespaces: Namespaces) -> Self {
+        Self::start_with(namespaces, EngineConfig::standard()).await
+    }
+
+    /// The same with other settings of its sessions.
+    pub(crate) async fn start_with(namespaces: Namespaces, config: EngineConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let peer = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let entropy = Entropy::from_seed(1);
@@ -73,7 +78,7 @@ impl Node {
         let clients = Clients::new(Arc::clone(&adapter), namespaces, EVENT_BYTES_MAX);
         let door = Arc::new(Door::default());
         door.unlock(clients);
-        let engine = Arc::new(Engine::new(1, EngineConfig::standard(), entropy, door));
+        let engine = Arc::new(Engine::new(1, config, entropy, door));
         let node = Self {
             adapter,
             engine,
@@ -96,6 +101,11 @@ impl Node {
     /// Sessions that the log calls connected.
     pub(crate) fn connected(&self) -> u64 {
         self.adapter.groups()[0].view().counts().connected as u64
+    }
+
+    /// The sessions of its clients.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// A new connection; its OPEN packet was read.
@@ -139,6 +149,14 @@ impl Wire {
     /// Sends a text message, its Engine.IO type included.
     pub(crate) async fn send(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
+    }
+
+    /// The same for a connection that may be closed.
+    pub(crate) async fn try_send(
+        &mut self,
+        text: &str,
+    ) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+        self.0.send(Message::text(text)).await
     }
 
     /// Sends a binary message.

@@ -1,5 +1,7 @@
 //! Packet rules and dispatch, in literal text, against a real one-node cluster.
 
+mod hostile;
+
 use std::sync::Arc;
 use std::time::Duration;
 

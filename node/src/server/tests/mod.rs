@@ -2,6 +2,7 @@
 
 mod compression;
 mod forward;
+mod hostile;
 mod polling;
 mod port;
 mod settings;
