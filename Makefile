@@ -24,7 +24,8 @@ help: ## List the targets
 
 run: build $(DEMO)/node_modules ## Start three nodes, a balancer and the demo page on PORT
 	@echo "Open http://127.0.0.1:$(PORT)/ in two windows. Ctrl-C stops everything; data stays in roomcast-data/dev."
-	@exec $(BIN) dev --port $(PORT) --page-dir $(DEMO)
+	@exec $(BIN) dev --port $(PORT) --page-dir $(DEMO) \
+		--client-bundle-dir $(DEMO)/node_modules/socket.io-client/dist
 
 build: ## Build the binary
 	$(CARGO) build -p roomcast

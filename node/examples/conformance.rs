@@ -21,7 +21,7 @@ use roomcast::engine::{
 };
 use roomcast::ids::Entropy;
 use roomcast::raft::{self, PeerAddress, Timings};
-use roomcast::server::{ClientPort, ClientPortParts, Cors, Readiness, listener};
+use roomcast::server::{ClientPort, ClientPortParts, Cors, HttpSettings, Readiness, listener};
 use roomcast::shutdown::Tasks;
 use roomcast::socketio::{
     Ack, Admission, Clients, ConnectRequest, Door, Event, Handler, Namespaces, Recovery, Rejection,
@@ -105,8 +105,11 @@ pub(crate) async fn start(flags: &Flags) -> Result<Server, Box<dyn Error>> {
         engine: Arc::new(engine),
         readiness: Arc::new(AlwaysReady),
         owners: None,
-        path: flags.path.clone(),
-        cors: Cors::AnyOrigin,
+        http: HttpSettings {
+            path: flags.path.clone(),
+            cors: Cors::AnyOrigin,
+            ..HttpSettings::standard()
+        },
         extra: None,
         sessions_max: CONNECTIONS_MAX,
         http_connections_max: CONNECTIONS_MAX,

@@ -6,11 +6,12 @@ mod report;
 
 use std::sync::Arc;
 
+use http::HeaderValue;
 use tokio::net::TcpListener;
 
 use crate::adapter::{Adapter, Forwarder, Start};
 use crate::api::{self, ApiListener};
-use crate::config::{Mode, ServeConfig};
+use crate::config::{CorsOrigins, Mode, ServeConfig};
 use crate::demo::Demo;
 use crate::engine::{DrainPace, Engine, EngineConfig, OutboxLimits};
 use crate::ids::Entropy;
@@ -18,7 +19,9 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::process::EndSignals;
 use crate::raft::{self, PeerAddress, Timings};
-use crate::server::{self, ClientPort, ClientPortParts, Cors, Readiness};
+use crate::server::{
+    self, ClientBundle, ClientPort, ClientPortParts, Compression, Cors, HttpSettings, Readiness,
+};
 use crate::shutdown::Tasks;
 use crate::socketio::{Clients, Door, Namespaces};
 use admin::Admin;
@@ -39,6 +42,9 @@ pub enum ServeError {
     /// Consensus: founding, the data directory, the peer port.
     #[error(transparent)]
     Consensus(#[from] raft::StartError),
+    /// A file of the client bundle cannot be used.
+    #[error(transparent)]
+    Bundle(#[from] server::BundleError),
     /// Metrics cannot be recorded.
     #[error(transparent)]
     Metrics(#[from] crate::metrics::InstallError),
@@ -133,12 +139,7 @@ impl Front {
             engine: Arc::new(engine),
             readiness: Arc::<Admin>::clone(&node.admin) as Arc<dyn Readiness>,
             owners: Some(Arc::<Forwarder>::clone(&forwarder)),
-            path: server::ENGINE_PATH.to_owned(),
-            // In production, pages of other origins are the business of what stands in front.
-            cors: match config.mode {
-                Mode::Development => Cors::AnyOrigin,
-                Mode::Production => Cors::Off,
-            },
+            http: http(config)?,
             extra: development.then(|| page::router(config.page_dir.clone())),
             sessions_max,
             http_connections_max: sessions_max + limits::HTTP_CONNECTIONS_MAX,
@@ -237,6 +238,37 @@ fn sessions(config: &ServeConfig) -> EngineConfig {
             bytes_max: engine.outbox_bytes_max,
             frames_max: engine.outbox_frames_max,
         },
+    }
+}
+
+fn http(config: &ServeConfig) -> Result<HttpSettings, ServeError> {
+    let http = &config.http;
+    let bundle_dir = http.client_bundle_dir.as_deref();
+    Ok(HttpSettings {
+        path: http.path.clone(),
+        cors: cors(config),
+        cors_max_age: http.cors_max_age,
+        cookie: http.cookie.clone(),
+        bundle: bundle_dir.map(ClientBundle::load).transpose()?,
+        compression: match http.compression_bytes_min {
+            Some(bytes_min) => Compression::From(bytes_min),
+            None => Compression::Off,
+        },
+    })
+}
+
+/// Unless it is told, a node in production leaves pages of other origins to what stands in front.
+fn cors(config: &ServeConfig) -> Cors {
+    match (&config.http.cors_origins, config.mode) {
+        (None, Mode::Development) => Cors::AnyOrigin,
+        (None, Mode::Production) | (Some(CorsOrigins::Off), _) => Cors::Off,
+        (Some(CorsOrigins::Any), _) => Cors::Anonymous,
+        (Some(CorsOrigins::Listed(origins)), _) => {
+            let origin = |text: &String| {
+                HeaderValue::try_from(text.as_str()).expect("checked with the configuration")
+            };
+            Cors::Listed(origins.iter().map(origin).collect())
+        }
     }
 }
 

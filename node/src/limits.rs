@@ -83,6 +83,16 @@ pub const PROBE_RELEASE_AFTER: Duration = Duration::from_millis(5);
 /// Pause between two releases of a waiting GET during an upgrade, as in the reference.
 pub const PROBE_RELEASE_EVERY: Duration = Duration::from_millis(100);
 
+/// Bytes from which the answer to a polling GET is compressed by default (reference
+/// `httpCompression.threshold`: 1024).
+pub const COMPRESSION_BYTES_MIN: usize = 1024;
+/// Bytes compressed at a stretch (a third of a millisecond); then other tasks get their turn.
+pub const COMPRESSION_SLICE_BYTES: usize = 64 * 1024;
+
+/// Bytes of one file of the client bundle, which is kept in memory; a node with a larger one does
+/// not start.
+pub const CLIENT_BUNDLE_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
 /// Engine.IO sessions on one node by default; above, a handshake gets 503 and goes elsewhere.
 pub const SESSIONS_MAX: usize = 100_000;
 /// HTTP connections that carry no session, by default: probes, pages, handshakes under way. At the
@@ -181,6 +191,9 @@ pub const NAMESPACES_PER_SESSION_MAX: usize = 64;
 pub const NAMESPACE_NAME_BYTES_MAX: usize = 256;
 /// Events waiting for a socket's handler; above, reading from the client stops.
 pub const SOCKET_EVENTS_QUEUED_MAX: usize = 256;
+/// Bytes of those events; same policy. Their number alone would allow a quarter of a gigabyte for
+/// one client.
+pub const SOCKET_EVENT_BYTES_QUEUED_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of an identity that a client claims in development mode.
 pub const IDENTITY_BYTES_MAX: usize = 256;
 /// Bytes of the JSON that member lists show of a socket.

@@ -91,6 +91,8 @@ metrics_table! {
         "Engine.IO sessions closed, by reason";
     Counter handshakes_refused(reason) "roomcast_handshakes_refused_total"
         "Handshakes refused, by reason";
+    Counter protocol_errors(kind) "roomcast_protocol_errors_total"
+        "What clients sent against the rules, by kind; all but a large POST end their session";
     Counter connections_refused() "roomcast_connections_refused_total"
         "TCP connections refused at the limit of the client port";
     Counter messages_in() "roomcast_messages_in_total"

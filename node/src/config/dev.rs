@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigErrors;
+use super::http::HttpConfig;
 use super::keys::{KEYS, Section};
 use super::parse;
 use super::reader::{Reader, Wrong, future_directory};
@@ -58,6 +59,7 @@ impl DevConfig {
         reader.small("groups", 1..=256);
         let event_bytes_max = ClusterSettings::read(reader).map(|cluster| cluster.event_bytes_max);
         EngineConfig::read(reader, event_bytes_max);
+        HttpConfig::read(reader);
         Some(Self {
             node_count: u16::try_from(node_count?).expect("at most 9"),
             port: u16::try_from(port?).expect("below 65536"),

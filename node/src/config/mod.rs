@@ -5,6 +5,7 @@
 
 mod dev;
 mod error;
+mod http;
 pub mod keys;
 pub mod parse;
 mod reader;
@@ -18,6 +19,7 @@ mod tests;
 pub use dev::DevConfig;
 pub(crate) use dev::is_passed;
 pub use error::{ConfigError, ConfigErrors, Origin};
+pub use http::{CLIENT_BUNDLE_FILES, CorsOrigins, HttpConfig};
 pub(crate) use reader::host_port;
 pub use sections::{ClusterSettings, EngineConfig};
 pub use serve::{InitialCluster, Member, Mode, ServeConfig};

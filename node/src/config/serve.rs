@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::error::ConfigErrors;
+use super::http::HttpConfig;
 use super::keys::Section;
 use super::reader::{Reader, Wrong, future_directory, host_port, number};
 use super::sections::{ClusterSettings, EngineConfig};
@@ -114,6 +115,8 @@ pub struct ServeConfig {
     pub cluster_given: Vec<&'static str>,
     /// Sessions and connections of this node.
     pub engine: EngineConfig,
+    /// How its client port speaks HTTP.
+    pub http: HttpConfig,
 }
 
 impl ServeConfig {
@@ -149,6 +152,7 @@ impl ServeConfig {
         let cluster = ClusterSettings::read(reader);
         let event_bytes_max = cluster.as_ref().map(|cluster| cluster.event_bytes_max);
         let engine = EngineConfig::read(reader, event_bytes_max);
+        let http = HttpConfig::read(reader);
 
         refuse_equal_ports(reader, client_addr?, api_addr?, peer_addr?);
         if page_dir.is_some() && mode? != Mode::Development {
@@ -180,6 +184,7 @@ impl ServeConfig {
             cluster: cluster?,
             cluster_given: reader.given_in(Section::Cluster),
             engine: engine?,
+            http: http?,
         })
     }
 }

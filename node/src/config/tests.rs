@@ -223,6 +223,17 @@ outbox-bytes-max | 1 | `1B` is out of bounds => 16KiB to 1GiB
 outbox-frames-max | 1 | `1` is out of bounds => 16 to 1000000
 sessions-max | 0 | `0` is out of bounds => 1 to 10000000
 connect-timeout | 0s | `0ms` is out of bounds => 1s to 10m
+path | socket.io | `socket.io` is no path => a path that begins
+path | /a?b | `/a?b` is no path => a path that begins
+path-slash | maybe | `maybe` is no rule => required or optional
+cors-origins | a.example | `a.example` is no origin => off, *, or origins
+cors-origins | https://a.example,https://b.example/ | `https://b.example/` is no origin => off
+cors-max-age | 2d | `2d` is out of bounds => 0ms to 1d
+cookie | a b | `a b` is no name of a cookie => a name of letters
+client-bundle-dir | nowhere | `nowhere` is no directory => the directory `dist` of
+client-bundle-dir | src | `src` has no socket.io.js => the directory `dist` of
+http-compression | on | `on` is no size => off, or a size
+http-compression | 2GiB | `2GiB` is no size => off, or a size
 drain-pace | 0 | `0` is out of bounds => 1 to 1000000
 drain-timeout | 2h | `2h` is out of bounds => 1s to 1h";
 

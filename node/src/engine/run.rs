@@ -21,7 +21,7 @@ use super::outbox::Batch;
 use super::registry::Registry;
 use super::session::SessionHandle;
 use super::transport::{FrameSink, PacketSource};
-use crate::limits;
+use crate::{limits, metrics};
 
 /// What a session's task owns.
 pub(crate) struct SessionTask<S, K> {
@@ -190,6 +190,9 @@ async fn read(
             Ok(packet) => packet,
             Err(error) => {
                 debug!(sid = ?handle.sid(), %error, "no more packets");
+                if let Some(kind) = error.fault() {
+                    metrics::protocol_errors(kind).increment(1);
+                }
                 return error.close_reason();
             }
         };
@@ -202,7 +205,10 @@ async fn read(
             Packet::Noop => Ok(()),
             Packet::Close => Err(CloseReason::ClientClosed),
             // In version 4 only the server pings, and only a client under upgrade sends the others.
-            Packet::Ping(_) | Packet::Open(_) | Packet::Upgrade => Err(CloseReason::ParseError),
+            Packet::Ping(_) | Packet::Open(_) | Packet::Upgrade => {
+                metrics::protocol_errors("engineio").increment(1);
+                Err(CloseReason::ParseError)
+            }
         };
         if let Err(reason) = handled {
             return reason;

@@ -35,6 +35,16 @@ pub enum TransportError {
 }
 
 impl TransportError {
+    /// The kind of a peer's fault, for the metric of protocol errors.
+    pub(crate) const fn fault(&self) -> Option<&'static str> {
+        match self {
+            Self::Protocol(_) => Some("websocket"),
+            Self::Packet(_) => Some("engineio"),
+            Self::TooLarge => Some("too_large"),
+            Self::ClosedByPeer | Self::Ended | Self::Io(_) => None,
+        }
+    }
+
     /// The reason a session ends with: the only place where a peer's fault becomes one.
     #[must_use]
     pub fn close_reason(&self) -> CloseReason {

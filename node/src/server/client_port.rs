@@ -20,10 +20,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 use tracing::debug;
 
-use super::cors::Cors;
+use super::bundle;
 use super::handshake;
 use super::listener::{Accepted, ConnectionLimit, accept_loop};
 use super::respond;
+use super::settings::HttpSettings;
 use crate::engine::{CloseReason, DrainPace, Engine, Owners, Refused};
 use crate::limits;
 use crate::shutdown::Tasks;
@@ -49,10 +50,8 @@ pub struct ClientPortParts {
     pub readiness: Arc<dyn Readiness>,
     /// Reaches the sessions of other nodes; `None` where there are none.
     pub owners: Option<Arc<dyn Owners>>,
-    /// Where Engine.IO lives: [`ENGINE_PATH`] for stock clients.
-    pub path: String,
-    /// Which pages of other origins may talk to it.
-    pub cors: Cors,
+    /// How it speaks HTTP.
+    pub http: HttpSettings,
     /// Answers every other path: the demo page in development.
     pub extra: Option<Router>,
     /// Sessions at once; above, a handshake gets 503.
@@ -78,10 +77,8 @@ pub(super) struct Shared {
     readiness: Arc<dyn Readiness>,
     /// Reaches the sessions of other nodes.
     pub(super) owners: Option<Arc<dyn Owners>>,
-    /// Where Engine.IO lives.
-    path: String,
-    /// Which pages of other origins may talk to it.
-    pub(super) cors: Cors,
+    /// How the port speaks HTTP.
+    pub(super) http: HttpSettings,
     /// Answers every other path.
     extra: Option<Router>,
     /// One permit per session.
@@ -103,8 +100,7 @@ impl ClientPort {
             tasks,
             readiness: parts.readiness,
             owners: parts.owners,
-            path: parts.path,
-            cors: parts.cors,
+            http: parts.http,
             extra: parts.extra,
             sessions: Arc::new(Semaphore::new(
                 parts.sessions_max.min(Semaphore::MAX_PERMITS),
@@ -234,11 +230,14 @@ async fn route(
     request: Request<Incoming>,
 ) -> Response<Body> {
     match request.uri().path() {
-        path if path == shared.path => handshake::handle(shared, remote, request).await,
         "/healthz" if is_read(&request) => respond::text(StatusCode::OK, "ok\n"),
         "/readyz" if is_read(&request) => shared.ready(),
-        _ => match &shared.extra {
-            Some(router) => {
+        path => match (shared.http.rest(path), &shared.extra) {
+            (Some(rest), _) => match bundle::answer(&shared.http, rest, &request) {
+                Some(response) => response,
+                None => handshake::handle(shared, remote, request).await,
+            },
+            (None, Some(router)) => {
                 let request = request.map(Body::new);
                 router
                     .clone()
@@ -246,12 +245,12 @@ async fn route(
                     .await
                     .unwrap_or_else(|never| match never {})
             }
-            None => respond::text(StatusCode::NOT_FOUND, "not found\n"),
+            (None, None) => respond::not_found(),
         },
     }
 }
 
-fn is_read<B>(request: &Request<B>) -> bool {
+pub(super) fn is_read<B>(request: &Request<B>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
 }
 

@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 use tracing::debug;
 
 use super::client_port::Shared;
+use super::compression::Coding;
 use super::polling::Owner;
 use super::{polling, respond};
 use crate::engine::moving::RemoteSession;
@@ -50,7 +51,7 @@ pub(super) async fn handle(
     remote: SocketAddr,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    if let Some(response) = shared.cors.preflight(&request) {
+    if let Some(response) = shared.http.preflight(&request) {
         return response;
     }
     let counters = shared.engine.counters();
@@ -68,7 +69,7 @@ pub(super) async fn handle(
             respond::refused(&refused)
         }
     };
-    shared.cors.allow(origin, response.headers_mut());
+    shared.http.cors.allow(origin, response.headers_mut());
     response
 }
 
@@ -78,6 +79,9 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Rejection> {
     let query = Query::parse(request.uri().query().unwrap_or(""))?;
+    if is_jsonp(&query) {
+        return Err(HandshakeError::BadRequest.into());
+    }
     let kind = kind(&request);
     match query.verify(kind, &ENABLED)? {
         Target::New { transport } => {
@@ -88,7 +92,10 @@ async fn answer(
                     let session = Wanted::New(handshake, permit);
                     upgrade(shared, request, session)
                 }
-                Transport::Polling => polling::open(shared, handshake, permit).await,
+                Transport::Polling => {
+                    let coding = Coding::accepted(request.headers());
+                    polling::open(shared, handshake, permit, coding).await
+                }
             }
         }
         Target::Existing { sid, transport } => {
@@ -119,6 +126,12 @@ async fn answer(
             }
         }
     }
+}
+
+/// Polling by `<script>` elements is for browsers of version 3; a client that asks for it could do
+/// nothing with another answer.
+fn is_jsonp(query: &Query) -> bool {
+    query.transport.as_deref() == Some(Transport::Polling.name()) && query.get("j").is_some()
 }
 
 /// A place for a new session, when the node takes one of this client.

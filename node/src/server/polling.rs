@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderValue, SET_COOKIE,
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
@@ -13,22 +15,29 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::client_port::Shared;
+use super::compression::{Coding, compress};
 use super::handshake::Rejection;
 use crate::engine::{Forwarded, Handshake, Owners, Polling, Refused, RequestError, Sid};
-use crate::limits;
+use crate::{limits, metrics};
 
 /// Opens a session; its first payload answers the handshake.
 pub(super) async fn open(
     shared: &Shared,
     handshake: Handshake,
     permit: OwnedSemaphorePermit,
+    accepted: Option<Coding>,
 ) -> Result<Response<Body>, Rejection> {
     let (polling, session) = shared.engine.open_polling(handshake);
     shared.tasks.spawn(async move {
         session.await;
         drop(permit);
     });
-    get(&Owner::Here(polling)).await
+    let cookie = shared.http.cookie(&polling.session().sid());
+    let mut response = get(shared, &Owner::Here(polling), accepted).await?;
+    if let Some(cookie) = cookie {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    Ok(response)
 }
 
 /// Where a session is.
@@ -46,21 +55,36 @@ pub(super) async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Rejection> {
     match *request.method() {
-        Method::GET => get(owner).await,
+        Method::GET => get(shared, owner, Coding::accepted(request.headers())).await,
         Method::POST => post(shared, owner, request).await,
         _ => Ok(empty(StatusCode::INTERNAL_SERVER_ERROR)),
     }
 }
 
-async fn get(owner: &Owner) -> Result<Response<Body>, Rejection> {
+async fn get(
+    shared: &Shared,
+    owner: &Owner,
+    accepted: Option<Coding>,
+) -> Result<Response<Body>, Rejection> {
     let payload = match owner {
         Owner::Here(polling) => polling.get().await,
         Owner::Other(owners, sid) => owners.forward(*sid, Forwarded::Get).await,
     };
     match payload {
-        Ok(payload) => Ok(answer(payload, "text/plain; charset=UTF-8")),
+        Ok(payload) => Ok(answer_get(shared, payload, accepted).await),
         Err(error) => refuse(error),
     }
+}
+
+async fn answer_get(shared: &Shared, payload: Bytes, accepted: Option<Coding>) -> Response<Body> {
+    const KIND: &str = "text/plain; charset=UTF-8";
+    let Some(coding) = shared.http.compression.coding(accepted, payload.len()) else {
+        return answer(payload, KIND);
+    };
+    let mut response = answer(compress(coding, &payload).await, KIND);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    response
 }
 
 async fn post(
@@ -78,6 +102,7 @@ async fn post(
     };
     if is_binary(&request) {
         // Dropping the upload ends the session. Binary payloads are of version 3.
+        metrics::protocol_errors("content_type").increment(1);
         return Ok(empty(StatusCode::BAD_REQUEST));
     }
     let received = tokio::select! {
@@ -89,6 +114,7 @@ async fn post(
         Ok(body) => handled(upload.handle(body).await),
         Err(ReceiveError::TooLarge) => {
             upload.refuse();
+            metrics::protocol_errors("too_large").increment(1);
             Ok(empty(StatusCode::PAYLOAD_TOO_LARGE))
         }
         // The connection is gone: nobody reads this.
@@ -104,6 +130,7 @@ async fn forward(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Rejection> {
     let received = if is_binary(&request) {
+        metrics::protocol_errors("content_type").increment(1);
         Err(ReceiveError::Cut)
     } else {
         let receiving = receive(request, shared.engine.max_payload());
@@ -115,7 +142,10 @@ async fn forward(
             let answered = owners.forward(sid, Forwarded::Post(body)).await;
             handled(answered.map(|_| ()))
         }
-        Err(ReceiveError::TooLarge) => Ok(empty(StatusCode::PAYLOAD_TOO_LARGE)),
+        Err(ReceiveError::TooLarge) => {
+            metrics::protocol_errors("too_large").increment(1);
+            Ok(empty(StatusCode::PAYLOAD_TOO_LARGE))
+        }
         Err(ReceiveError::Cut) => match owners.forward(sid, Forwarded::BrokenPost).await {
             Ok(_) => Ok(empty(StatusCode::BAD_REQUEST)),
             Err(error) => refuse(error),
@@ -186,7 +216,10 @@ async fn discard(mut body: Incoming) {
 
 fn refuse(error: RequestError) -> Result<Response<Body>, Rejection> {
     match error {
-        RequestError::Overlap => Ok(empty(StatusCode::BAD_REQUEST)),
+        RequestError::Overlap => {
+            metrics::protocol_errors("overlap").increment(1);
+            Ok(empty(StatusCode::BAD_REQUEST))
+        }
         error => Err(rejection(error)),
     }
 }

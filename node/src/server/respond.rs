@@ -24,6 +24,11 @@ pub(super) fn text(status: StatusCode, body: impl Into<Body>) -> Response<Body> 
     response
 }
 
+/// Nothing is there.
+pub(super) fn not_found() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "not found\n")
+}
+
 /// A handshake refused for good, in the reference's words.
 pub(super) fn bad_handshake(error: &HandshakeError) -> Response<Body> {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);

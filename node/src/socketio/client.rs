@@ -17,7 +17,7 @@ use crate::engine::moving::{Adopted, Departed};
 use crate::engine::{
     Acceptor, CloseReason, Frames, Handler, Handshake, Message, Refused, SessionHandle,
 };
-use crate::limits;
+use crate::{limits, metrics};
 
 /// How long a client that cannot be served now should wait before it tries again.
 const RETRY_AFTER_SECONDS: u32 = 1;
@@ -85,6 +85,8 @@ pub(super) struct Client {
     pub(super) handshake: Arc<Handshake>,
     pub(super) decoder: Decoder,
     pub(super) slots: Arc<Slots>,
+    /// Shared with each CONNECT under way, to count them.
+    under_way: Arc<()>,
 }
 
 #[async_trait]
@@ -103,7 +105,7 @@ impl Handler for Client {
             Ok(Some(Assembled::TooLarge { packet, .. })) => self.too_large(&packet),
             Err(error) => {
                 tracing::debug!(%error, "closing a session that sent a malformed packet");
-                Err(CloseReason::Violation)
+                Err(violation())
             }
         }
     }
@@ -135,6 +137,7 @@ impl Client {
                 clients.packet_bytes_max,
             ),
             slots: Arc::default(),
+            under_way: Arc::new(()),
         }
     }
 
@@ -148,7 +151,7 @@ impl Client {
                 ..
             } => {
                 let slot = self.slot(namespace.as_str())?;
-                let malformed = |_| CloseReason::Violation;
+                let malformed = |_| violation();
                 let name = args::event_name(&data).map_err(malformed)?;
                 let mut args = args::split(&data).map_err(malformed)?;
                 args.remove(0);
@@ -178,12 +181,12 @@ impl Client {
             }
             Packet::Disconnect { namespace } => {
                 let slot = self.slots.remove(namespace.as_str());
-                let slot = slot.ok_or(CloseReason::Violation)?;
+                let slot = slot.ok_or_else(violation)?;
                 let reason = "client namespace disconnect";
                 slot.end(Parting::End { reason }, reason);
                 Ok(())
             }
-            Packet::ConnectError { .. } => Err(CloseReason::Violation),
+            Packet::ConnectError { .. } => Err(violation()),
         }
     }
 
@@ -202,13 +205,17 @@ impl Client {
 
     /// The slot of a namespace the client has joined; anything else is a violation.
     fn slot(&self, namespace: &str) -> Result<Arc<Slot>, CloseReason> {
-        self.slots.get(namespace).ok_or(CloseReason::Violation)
+        self.slots.get(namespace).ok_or_else(violation)
     }
 
     fn connect(&mut self, namespace: &str, auth: Option<Bytes>) -> Result<(), CloseReason> {
         let known = self.slots.get(namespace);
         if known.is_some_and(|slot| !slot.is_over()) || self.slots.is_full() {
-            return Err(CloseReason::Violation);
+            return Err(violation());
+        }
+        // One that left while it connected is on its way all the same.
+        if Arc::strong_count(&self.under_way) > limits::NAMESPACES_PER_SESSION_MAX {
+            return Err(CloseReason::Overloaded);
         }
         let Some(handler) = self.clients.namespaces.find(namespace) else {
             let parser = self.clients.adapter.parser();
@@ -218,7 +225,12 @@ impl Client {
                 .try_push(&Frames::of(messages))
                 .map_err(|_| CloseReason::SlowConsumer);
         };
-        tokio::spawn(self.connecting(namespace, handler).run(auth));
+        let connecting = self.connecting(namespace, handler);
+        let under_way = Arc::clone(&self.under_way);
+        tokio::spawn(async move {
+            connecting.run(auth).await;
+            drop(under_way);
+        });
         Ok(())
     }
 
@@ -236,6 +248,12 @@ impl Client {
             slot,
         }
     }
+}
+
+/// The client broke Socket.IO's rules: counted, and the connection ends.
+fn violation() -> CloseReason {
+    metrics::protocol_errors("socketio").increment(1);
+    CloseReason::Violation
 }
 
 /// A connection that is broken below ends its sessions; anything else can be resumed.

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -23,6 +24,19 @@ use crate::{limits, metrics};
 pub(crate) enum Incoming {
     Event { event: Event, ack: Option<u64> },
     Disconnected { reason: &'static str },
+}
+
+impl Incoming {
+    /// What it holds while it waits.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Event { event, .. } => {
+                let parts = event.args.iter().chain(&event.attachments);
+                event.name.len() + parts.map(Bytes::len).sum::<usize>()
+            }
+            Self::Disconnected { .. } => 0,
+        }
+    }
 }
 
 /// A socket's place on its connection, from its CONNECT packet on.
@@ -44,6 +58,8 @@ impl fmt::Debug for Slot {
 #[derive(Debug)]
 struct Inner {
     queue: VecDeque<Incoming>,
+    /// Bytes of what is queued.
+    queued_bytes: usize,
     /// A task is at work, or the socket is not in place yet.
     busy: bool,
     socket: Option<Socket>,
@@ -53,11 +69,26 @@ struct Inner {
     ended: Option<Parting>,
 }
 
+impl Inner {
+    /// Whether an event of this size may wait; one always may.
+    fn has_room(&self, bytes: usize) -> bool {
+        let fits = self.queued_bytes + bytes <= limits::SOCKET_EVENT_BYTES_QUEUED_MAX;
+        self.queue.len() < limits::SOCKET_EVENTS_QUEUED_MAX && (fits || self.queue.is_empty())
+    }
+
+    fn pop(&mut self) -> Option<Incoming> {
+        let next = self.queue.pop_front()?;
+        self.queued_bytes -= next.bytes();
+        Some(next)
+    }
+}
+
 impl Slot {
     /// A slot whose socket is on its way: the caller runs [`Slot::attached`] or drops it.
     pub(crate) fn connecting(handler: SharedHandler, siblings: &Arc<Slots>) -> Arc<Self> {
         let inner = Inner {
             queue: VecDeque::new(),
+            queued_bytes: 0,
             busy: true,
             socket: None,
             failed: false,
@@ -76,6 +107,7 @@ impl Slot {
         let mut inner = self.inner.lock();
         inner.failed = true;
         inner.queue.clear();
+        inner.queued_bytes = 0;
         self.room.notify_one();
     }
 
@@ -112,6 +144,7 @@ impl Slot {
 
     /// Takes an event, in order. Waits while the queue is full: that stops reading from the client.
     pub(crate) async fn take(self: &Arc<Self>, incoming: Incoming) {
+        let bytes = incoming.bytes();
         let socket = loop {
             let room = self.room.notified();
             {
@@ -123,8 +156,9 @@ impl Slot {
                     inner.busy = true;
                     break socket;
                 }
-                if inner.queue.len() < limits::SOCKET_EVENTS_QUEUED_MAX {
+                if inner.has_room(bytes) {
                     inner.queue.push_back(incoming);
+                    inner.queued_bytes += bytes;
                     return;
                 }
             }
@@ -188,7 +222,7 @@ impl Slot {
 
     async fn drain(self: Arc<Self>, socket: Socket) {
         loop {
-            let next = self.inner.lock().queue.pop_front();
+            let next = self.inner.lock().pop();
             self.room.notify_one();
             match next {
                 Some(incoming) => handle(&self.handler, &socket, incoming).await,

@@ -43,6 +43,15 @@ impl Node {
 
     /// The same with any parser.
     pub(crate) async fn start_speaking(parser: Parser, namespaces: Namespaces) -> Self {
+        Self::start_as(parser, namespaces, EngineConfig::standard()).await
+    }
+
+    /// The same with other settings of its sessions.
+    pub(crate) async fn start_with(namespaces: Namespaces, config: EngineConfig) -> Self {
+        Self::start_as(Parser::Json, namespaces, config).await
+    }
+
+    async fn start_as(parser: Parser, namespaces: Namespaces, config: EngineConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let peer = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let entropy = Entropy::from_seed(1);
@@ -80,7 +89,7 @@ impl Node {
         let clients = Clients::new(Arc::clone(&adapter), namespaces, EVENT_BYTES_MAX);
         let door = Arc::new(Door::default());
         door.unlock(clients);
-        let engine = Arc::new(Engine::new(1, EngineConfig::standard(), entropy, door));
+        let engine = Arc::new(Engine::new(1, config, entropy, door));
         let node = Self {
             adapter,
             engine,
@@ -108,6 +117,11 @@ impl Node {
     /// What gives sessions their handlers.
     pub(crate) fn acceptor(&self) -> &dyn Acceptor {
         self.engine.acceptor()
+    }
+
+    /// The sessions of its clients.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// A new connection; its OPEN packet was read.
@@ -156,6 +170,14 @@ impl Wire {
     /// Sends a text message, its Engine.IO type included.
     pub(crate) async fn send(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
+    }
+
+    /// The same for a connection that may be closed.
+    pub(crate) async fn try_send(
+        &mut self,
+        text: &str,
+    ) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+        self.0.send(Message::text(text)).await
     }
 
     /// Sends a binary message.

@@ -1,5 +1,6 @@
 //! Packet rules and dispatch, in literal text, against a real one-node cluster.
 
+mod hostile;
 mod moving;
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use roomcast::adapter::{Adapter, Start};
 use roomcast::engine::{DrainPace, Engine, EngineConfig};
 use roomcast::ids::Entropy;
 use roomcast::raft::{Config, PeerAddress, Timings};
-use roomcast::server::{ClientPort, ClientPortParts, Cors, Readiness, listener};
+use roomcast::server::{ClientPort, ClientPortParts, HttpSettings, Readiness, listener};
 use roomcast::shutdown::Tasks;
 use roomcast::socketio::{Clients, Door, Socket};
 use roomcast::state::Settings;
@@ -95,8 +95,7 @@ impl Node {
             engine: Arc::new(Engine::new(id, options.engine, entropy, door)),
             readiness: Arc::new(Always),
             owners: None,
-            path: roomcast::server::ENGINE_PATH.to_owned(),
-            cors: Cors::Off,
+            http: HttpSettings::standard(),
             extra: None,
             sessions_max: 100,
             http_connections_max: 100,

@@ -1,6 +1,7 @@
 //! Sessions over an in-memory connection, byte by byte, with time standing still unless a test
 //! moves it.
 
+mod hostile;
 mod lifetime;
 mod wire;
 

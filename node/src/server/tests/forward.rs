@@ -30,7 +30,7 @@ impl Owners for Other {
 }
 
 /// The owner, and a node that owns nothing.
-fn two() -> (ClientPort, ClientPort, Arc<Other>) {
+pub(super) fn two() -> (ClientPort, ClientPort, Arc<Other>) {
     two_of(Upper::default(), Upper::default())
 }
 

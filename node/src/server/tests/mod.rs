@@ -1,9 +1,13 @@
 //! The client port over real TCP, as bytes.
 
+mod compression;
 mod forward;
+mod hostile;
 mod moving;
 mod polling;
 mod port;
+mod settings;
+mod table;
 mod upgrade;
 
 use std::net::SocketAddr;
@@ -21,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use self::moving::{Leaves, Leaving};
-use super::{ClientPort, ClientPortParts, Cors, ENGINE_PATH, Readiness, listener};
+use super::{ClientPort, ClientPortParts, Cors, HttpSettings, Readiness, listener};
 use crate::engine::moving::{Adopted, Departed};
 use crate::engine::{
     Acceptor, CloseReason, DrainPace, Engine, EngineConfig, Forbidden, Frames, Handler, Handshake,
@@ -147,12 +151,31 @@ fn port_over(
     (sessions_max, http_connections_max): (usize, usize),
     owners: Option<Arc<dyn Owners>>,
 ) -> ClientPort {
+    let http = HttpSettings {
+        cors: Cors::AnyOrigin,
+        ..HttpSettings::standard()
+    };
+    port_speaking(
+        http,
+        engine,
+        upper,
+        (sessions_max, http_connections_max),
+        owners,
+    )
+}
+
+fn port_speaking(
+    http: HttpSettings,
+    engine: Arc<Engine>,
+    upper: Arc<Upper>,
+    (sessions_max, http_connections_max): (usize, usize),
+    owners: Option<Arc<dyn Owners>>,
+) -> ClientPort {
     let parts = ClientPortParts {
         engine,
         readiness: upper,
         owners,
-        path: ENGINE_PATH.to_owned(),
-        cors: Cors::AnyOrigin,
+        http,
         extra: Some(Router::new().route("/", get(async || "a page"))),
         sessions_max,
         http_connections_max,

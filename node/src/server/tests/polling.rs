@@ -9,7 +9,7 @@ const UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
 pub(super) type Reply = (u16, String, String);
 
 /// Timings of the official suites.
-fn quick() -> EngineConfig {
+pub(super) fn quick() -> EngineConfig {
     let mut config = EngineConfig::standard();
     config.ping_interval = Duration::from_millis(300);
     config.ping_timeout = Duration::from_millis(200);
@@ -58,7 +58,12 @@ pub(super) async fn get(port: &ClientPort, sid: &str) -> (u16, String) {
     (status, body)
 }
 
-async fn begin_post(port: &ClientPort, sid: &str, headers: &str, body: &str) -> TcpStream {
+pub(super) async fn begin_post(
+    port: &ClientPort,
+    sid: &str,
+    headers: &str,
+    body: &str,
+) -> TcpStream {
     let request = format!("POST {POLLING}&sid={sid} HTTP/1.1\r\nHost: a\r\n{headers}");
     let mut stream = connect(port, &request).await;
     stream.write_all(body.as_bytes()).await.unwrap();
