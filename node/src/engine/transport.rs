@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use roomcast_proto::engineio::Packet;
+use roomcast_proto::websocket::FrameError;
 
 use super::close::CloseReason;
 use super::outbox::{Batch, Outbox, Written};
@@ -32,6 +33,15 @@ pub enum TransportError {
     /// A message was larger than allowed.
     #[error("message larger than allowed")]
     TooLarge,
+}
+
+impl From<FrameError> for TransportError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Violation(rule) => Self::Protocol(rule),
+            FrameError::TooLarge => Self::TooLarge,
+        }
+    }
 }
 
 impl TransportError {

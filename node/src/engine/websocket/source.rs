@@ -8,9 +8,9 @@ use std::task::ready;
 
 use bytes::BufMut;
 use roomcast_proto::engineio::Packet;
+use roomcast_proto::websocket::{Decoder, Event, Limits};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-use super::decode::{Decoder, Event};
 use crate::engine::frames::Frames;
 use crate::engine::outbox::Outbox;
 use crate::engine::transport::{PacketSource, TransportError};
@@ -28,15 +28,20 @@ pub(crate) struct WebSocketSource<R> {
 impl<R: AsyncRead + Unpin + Send> WebSocketSource<R> {
     /// `received` is what arrived behind the handshake.
     pub(crate) fn new(io: R, max_payload: usize, received: &[u8]) -> Self {
+        let limits = Limits {
+            message_bytes_max: max_payload,
+            fragments_max: limits::FRAGMENTS_MAX,
+            reserve_bytes_max: limits::READ_RESERVE_BYTES_MAX,
+        };
         Self {
             io,
-            decoder: Decoder::new(max_payload, received),
+            decoder: Decoder::new(limits, received),
         }
     }
 
     /// Reads what is there into the decoder.
     async fn fill(&mut self) -> Result<(), TransportError> {
-        if let Some((message, len)) = self.decoder.direct() {
+        if let Some((message, len)) = self.decoder.direct(limits::READ_CHUNK_BYTES) {
             // Cancel safe: bytes that were read are in the message when the future is ready, and
             // only then.
             let len = self.io.read_buf(&mut message.limit(len)).await?;
