@@ -14,6 +14,8 @@ pub enum CloseReason {
     PingTimeout,
     /// The client broke a protocol: WebSocket, Engine.IO or Socket.IO.
     ParseError,
+    /// A text message of the client was not UTF-8, for which WebSocket has a code of its own.
+    NotUtf8,
     /// A message was larger than `maxPayload`.
     TooLarge,
     /// No namespace was joined within the connect timeout.
@@ -36,12 +38,13 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, for tables of counters.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ClientClosed,
         Self::TransportClosed,
         Self::TransportError,
         Self::PingTimeout,
         Self::ParseError,
+        Self::NotUtf8,
         Self::TooLarge,
         Self::ConnectTimeout,
         Self::ServerClosed,
@@ -62,6 +65,7 @@ impl CloseReason {
             Self::TransportClosed | Self::TransportError => (1001, "going away"),
             Self::PingTimeout => (1001, "ping timeout"),
             Self::ParseError => (1002, "parse error"),
+            Self::NotUtf8 => (1007, "not utf-8"),
             Self::TooLarge => (1009, "message too large"),
             Self::ConnectTimeout => (1000, "connect timeout"),
             Self::Draining => (4001, "draining"),
@@ -80,7 +84,7 @@ impl CloseReason {
             Self::ClientClosed | Self::TransportClosed => "transport close",
             Self::TransportError => "transport error",
             Self::PingTimeout => "ping timeout",
-            Self::ParseError => "parse error",
+            Self::ParseError | Self::NotUtf8 => "parse error",
             Self::TooLarge => "transport error",
             Self::Draining => "server shutting down",
             Self::ConnectTimeout
@@ -102,6 +106,7 @@ impl CloseReason {
             Self::TransportError => "transport_error",
             Self::PingTimeout => "ping_timeout",
             Self::ParseError => "parse_error",
+            Self::NotUtf8 => "not_utf8",
             Self::TooLarge => "too_large",
             Self::ConnectTimeout => "connect_timeout",
             Self::ServerClosed => "server_closed",

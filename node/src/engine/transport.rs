@@ -27,6 +27,9 @@ pub enum TransportError {
     /// The client broke the transport's rules; the text says which.
     #[error("protocol violation: {0}")]
     Protocol(&'static str),
+    /// A text frame was not UTF-8; WebSocket has a close code for that.
+    #[error("text is not utf-8")]
+    NotUtf8,
     /// A packet of the client cannot be decoded.
     #[error("packet cannot be decoded")]
     Packet(#[from] roomcast_proto::DecodeError),
@@ -52,6 +55,7 @@ impl TransportError {
             Self::ClosedByPeer => CloseReason::ClientClosed,
             Self::Ended => CloseReason::TransportClosed,
             Self::Io(_) => CloseReason::TransportError,
+            Self::NotUtf8 => CloseReason::NotUtf8,
             Self::Protocol(_) | Self::Packet(_) => CloseReason::ParseError,
             Self::TooLarge => CloseReason::TooLarge,
         }

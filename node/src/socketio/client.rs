@@ -229,7 +229,7 @@ impl Client {
 /// A protocol violation ends the sessions of a connection; anything else can be resumed.
 fn parting(reason: CloseReason) -> Parting {
     match reason {
-        CloseReason::ParseError => Parting::End {
+        CloseReason::ParseError | CloseReason::NotUtf8 => Parting::End {
             reason: "parse error",
         },
         _ => Parting::Away,

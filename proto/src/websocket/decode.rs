@@ -185,8 +185,10 @@ impl Decoder {
                 self.fragments = 0;
             }
             (None, Some(_)) => {}
-            (Some(_), Some(_)) => return Err(violation("message inside a fragmented message")),
-            (None, None) => return Err(violation("continuation of no message")),
+            (Some(_), Some(_)) => {
+                return Err(FrameError::Violation("message inside a fragmented message"));
+            }
+            (None, None) => return Err(FrameError::Violation("continuation of no message")),
         }
         self.fragments += 1;
         if header.payload_len > self.limits.message_bytes_max - self.message.len()
@@ -265,17 +267,35 @@ impl Decoder {
     }
 }
 
-fn violation(what: &'static str) -> FrameError {
-    FrameError::Violation(what)
-}
-
 fn control_event(opcode: Opcode, payload: Bytes) -> Result<Event, FrameError> {
     match opcode {
         Opcode::Ping => Ok(Event::Ping(payload)),
         Opcode::Pong => Ok(Event::Pong),
-        _ if payload.len() == 1 => Err(violation("close frame with half a code")),
-        _ => Ok(Event::Close),
+        _ => close_event(&payload),
     }
+}
+
+/// A close frame carries nothing, or a code and a text (RFC 6455, 5.5.1).
+fn close_event(payload: &[u8]) -> Result<Event, FrameError> {
+    match payload {
+        [] => Ok(Event::Close),
+        [_] => Err(FrameError::Violation("close frame with half a code")),
+        [high, low, reason @ ..] => {
+            if !may_be_sent(u16::from_be_bytes([*high, *low])) {
+                return Err(FrameError::Violation("close code that is not to be sent"));
+            }
+            if std::str::from_utf8(reason).is_err() {
+                return Err(FrameError::Violation("close reason is not utf-8"));
+            }
+            Ok(Event::Close)
+        }
+    }
+}
+
+/// Close codes of the standard's registry that may stand in a frame, and those of applications
+/// (RFC 6455, 7.4).
+fn may_be_sent(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
 /// Reads a header; `None` when more bytes are needed.
@@ -284,7 +304,7 @@ fn parse_header(input: &[u8]) -> Result<Option<Header>, FrameError> {
         return Ok(None);
     };
     if first & 0x70 != 0 {
-        return Err(violation("reserved bits without an extension"));
+        return Err(FrameError::Violation("reserved bits without an extension"));
     }
     let fin = first & 0x80 != 0;
     let opcode = match first & 0x0f {
@@ -294,14 +314,16 @@ fn parse_header(input: &[u8]) -> Result<Option<Header>, FrameError> {
         0x8 => Opcode::Close,
         0x9 => Opcode::Ping,
         0xa => Opcode::Pong,
-        _ => return Err(violation("unknown opcode")),
+        _ => return Err(FrameError::Violation("unknown opcode")),
     };
     if second & 0x80 == 0 {
-        return Err(violation("frame is not masked"));
+        return Err(FrameError::Violation("frame is not masked"));
     }
     let short = second & 0x7f;
     if first & 0x08 != 0 && (!fin || short > 125) {
-        return Err(violation("control frame is fragmented or too long"));
+        return Err(FrameError::Violation(
+            "control frame is fragmented or too long",
+        ));
     }
     let (length_end, payload_len) = match short {
         126 => match input.get(2..4) {

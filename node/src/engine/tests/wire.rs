@@ -123,7 +123,9 @@ async fn violations_are_parse_errors_with_1002() {
             [masked(0x01, b"4a"), masked(0x81, b"4b")].concat(),
         ),
         ("half a close code", half_code),
-        ("not utf-8", masked(0x81, b"4\xff")),
+        ("close code for no frame", masked(0x88, &[0x03, 0xed])),
+        ("close code of no one", masked(0x88, &[0x0b, 0xb7])),
+        ("close reason", masked(0x88, &[0x03, 0xe8, 0xff])),
         ("empty packet", masked(0x81, b"")),
         ("unknown packet", masked(0x81, b"x")),
         ("client ping", masked(0x81, b"2")),
@@ -138,6 +140,15 @@ async fn violations_are_parse_errors_with_1002() {
         rig.send(&bytes).await;
         rig.expect_close(1002, "parse error").await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn text_that_is_not_utf8_has_a_code_of_its_own() {
+    let mut rig = rig().await;
+    rig.send(&masked(0x81, b"4\xff")).await;
+    let session = rig.session.clone();
+    rig.expect_close(1007, "not utf-8").await;
+    assert_eq!(session.closed().await, CloseReason::NotUtf8);
 }
 
 #[tokio::test(start_paused = true)]

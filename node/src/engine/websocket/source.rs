@@ -6,7 +6,8 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::ready;
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
+use roomcast_proto::DecodeError;
 use roomcast_proto::engineio::Packet;
 use roomcast_proto::websocket::{Decoder, Event, Limits};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
@@ -64,7 +65,7 @@ impl<R: AsyncRead + Unpin + Send> PacketSource for WebSocketSource<R> {
         loop {
             match self.decoder.next()? {
                 None => self.fill().await?,
-                Some(Event::Text(text)) => return Ok(Packet::decode_text(text)?),
+                Some(Event::Text(text)) => return packet(text),
                 Some(Event::Binary(bytes)) => return Ok(Packet::Binary(bytes)),
                 Some(Event::Ping(payload)) => outbox.push_pong(Frames::websocket_pong(&payload)),
                 Some(Event::Pong) => {}
@@ -82,6 +83,13 @@ impl<R: AsyncRead + Unpin + Send> PacketSource for WebSocketSource<R> {
             }
         }
     }
+}
+
+fn packet(text: Bytes) -> Result<Packet, TransportError> {
+    Packet::decode_text(text).map_err(|error| match error {
+        DecodeError::NotUtf8 => TransportError::NotUtf8,
+        error => error.into(),
+    })
 }
 
 /// Reads once, into a buffer on the stack that lives only while there is something to read.
