@@ -148,7 +148,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
 
 /// Everything that reads what peers send.
 fn decode_with_all(bytes: &[u8]) {
-    for name in checks::NAMES {
+    for name in checks::table::NAMES {
         checks::run(name, bytes);
     }
 }

@@ -9,7 +9,7 @@ mod args;
 mod engineio;
 mod offset;
 pub(crate) mod socketio;
-mod table;
+pub(crate) mod table;
 pub(crate) mod websocket;
 
-pub(crate) use table::{NAMES, run};
+pub(crate) use table::run;
