@@ -19,8 +19,10 @@ NPM_CI := npm ci --no-audit --no-fund --loglevel=error
 
 FUZZ := proto/fuzz
 FUZZ_TARGETS := frames payload query packet args assembler offset
+AUTOBAHN := $(INTEROP)/autobahn
+PYTHON2 ?= python2.7
 
-.PHONY: help run build test verify fix deny unit cluster chart page picture bench soak fuzz npm
+.PHONY: help run build test verify fix deny unit cluster chart page picture bench soak fuzz autobahn npm
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +84,17 @@ fuzz: ## Fuzz every decoder, one after the other, SECONDS each (proto/fuzz/READM
 	cd $(FUZZ) && for target in $(FUZZ_TARGETS); do mkdir -p target/corpus/$$target; \
 		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir . $$target target/corpus/$$target \
 		corpus/$$target -- -max_total_time=$(SECONDS) -max_len=4096 || exit 1; done
+
+# Python 2.7 is all that the suite runs on; no Debian has it any more.
+autobahn: $(AUTOBAHN)/packages ## Autobahn's WebSocket suite against the gateway; PYTHON2 names a Python 2.7
+	$(CARGO) build -p roomcast --example conformance
+	$(AUTOBAHN)/run $(TARGET)/debug/examples/conformance $(PYTHON2)
+
+$(AUTOBAHN)/packages: $(AUTOBAHN)/requirements.txt
+	@$(PYTHON2) --version || { echo "autobahn: PYTHON2=… must name a Python 2.7 with pip"; exit 1; }
+	@echo "autobahn: installing what $< names into $@"; rm -rf $@
+	@$(PYTHON2) -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --target $@ -r $<
+	@touch $@
 
 npm:
 	@.ci/need "node --version && npm --version" nodejs npm
