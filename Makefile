@@ -5,6 +5,7 @@ MAKEFLAGS += --no-print-directory
 
 PORT ?= 3000
 MINUTES ?= 5
+SECONDS ?= 600
 # Cluster tests start three processes each; two at a time suit two cores.
 CLUSTER_THREADS ?= 2
 CARGO ?= cargo
@@ -16,11 +17,16 @@ DEMO := node/demo
 INTEROP := cluster-tests/interop
 NPM_CI := npm ci --no-audit --no-fund --loglevel=error
 
-.PHONY: help run build test verify fix deny unit cluster chart page picture bench soak npm
+FUZZ := proto/fuzz
+FUZZ_TARGETS := frames payload query packet args assembler offset
+AUTOBAHN := $(INTEROP)/autobahn
+PYTHON2 ?= python2.7
+
+.PHONY: help run build test verify fix deny unit cluster chart page picture bench soak fuzz autobahn npm
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  PORT=$(PORT) for run; MINUTES=$(MINUTES) for soak; CLUSTER_THREADS=$(CLUSTER_THREADS) for test and cluster"
+	@echo "  PORT=$(PORT) for run; MINUTES=$(MINUTES) for soak; SECONDS=$(SECONDS) for fuzz; CLUSTER_THREADS=$(CLUSTER_THREADS) for test and cluster"
 
 run: build $(DEMO)/node_modules ## Start three nodes, a balancer and the demo page on PORT
 	@echo "Open http://127.0.0.1:$(PORT)/ in two windows. Ctrl-C stops everything; data stays in roomcast-data/dev."
@@ -72,6 +78,24 @@ bench: $(INTEROP)/node_modules ## First figures, for one node and three, with re
 soak: build $(INTEROP)/node_modules ## Random kills and reconnects for MINUTES; demands zero lost, doubled, swapped
 	$(CARGO) build -p roomcast-cluster-tests --bins
 	ROOMCAST_BIN=$(BIN) MINUTES=$(MINUTES) $(TARGET)/debug/soak
+
+fuzz: ## Fuzz every decoder, one after the other, SECONDS each (proto/fuzz/README.md)
+	@$(CARGO) fuzz --version >/dev/null 2>&1 \
+		|| { echo "fuzz: installing cargo-fuzz"; $(CARGO) install cargo-fuzz --locked; }
+	cd $(FUZZ) && for target in $(FUZZ_TARGETS); do mkdir -p target/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir . $$target target/corpus/$$target \
+		corpus/$$target -- -max_total_time=$(SECONDS) -max_len=4096 || exit 1; done
+
+# Python 2.7 is all that the suite runs on; no Debian has it any more.
+autobahn: $(AUTOBAHN)/packages ## Autobahn's WebSocket suite against the gateway; PYTHON2 names a Python 2.7
+	$(CARGO) build -p roomcast --example conformance
+	$(AUTOBAHN)/run $(TARGET)/debug/examples/conformance $(PYTHON2)
+
+$(AUTOBAHN)/packages: $(AUTOBAHN)/requirements.txt
+	@$(PYTHON2) --version || { echo "autobahn: PYTHON2=… must name a Python 2.7 with pip"; exit 1; }
+	@echo "autobahn: installing what $< names into $@"; rm -rf $@
+	@$(PYTHON2) -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --target $@ -r $<
+	@touch $@
 
 npm:
 	@.ci/need "node --version && npm --version" nodejs npm

@@ -1,12 +1,14 @@
 //! What crosses a process boundary, and nothing else: no tokio, no clock, no randomness.
 //!
-//! Reading order: [`error`], [`offset`], [`engineio`], [`socketio`], then the generated protobuf.
+//! Reading order: [`error`], [`offset`], [`websocket`], [`engineio`], [`socketio`], then the
+//! generated protobuf.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice))]
 
 pub mod engineio;
 pub mod error;
 pub mod offset;
 pub mod socketio;
+pub mod websocket;
 
 pub use error::DecodeError;
 pub use offset::Offset;

@@ -1,10 +1,12 @@
 //! What holds for all packets, and for all bytes: round trips, and no panic on damage.
 
+mod checks;
+
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use roomcast_proto::Offset;
-use roomcast_proto::engineio::{self, OpenPacket, Query, base64, payload};
+use roomcast_proto::engineio::{self, base64};
 use roomcast_proto::socketio::{
     self, Assembled, Assembler, Limits, Namespace, Packet, args, binary, encode,
 };
@@ -110,37 +112,44 @@ fn message(text: Bytes) -> Bytes {
     }
 }
 
-/// Everything that reads what peers send; the outcome does not matter, that there is one does.
-fn decode_with_all(bytes: &Bytes) {
-    drop(engineio::Packet::decode_text(bytes.clone()));
-    drop(payload::decode(bytes, 16));
-    drop(OpenPacket::decode(bytes));
-    drop(base64::decode(bytes));
-    drop(args::split(bytes));
-    drop(args::event_name(bytes));
-    drop(args::check_event(bytes, 100));
-    drop(binary::check_placeholders(bytes, 3));
-    drop(Query::parse(&String::from_utf8_lossy(bytes)));
-    drop(String::from_utf8_lossy(bytes).parse::<Offset>());
-    if let Ok(packet) = socketio::decode(bytes.clone(), &Limits::SERVER) {
-        let again = socketio::decode(message(encode::packet(&packet)), &Limits::SERVER);
-        assert_eq!(again, Ok(packet.clone()), "what decodes also encodes");
-        drop(Assembler::new(1000).text(packet));
+/// A masked frame of a client.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        len @ 0..=125 => frame.push(0x80 | len as u8),
+        len @ 126..=65_535 => {
+            frame.push(0x80 | 126);
+            frame.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            frame.push(0x80 | 127);
+            frame.extend((len as u64).to_be_bytes());
+        }
     }
+    let mask = [0x12, 0x9a, 0x00, 0xff];
+    frame.extend(mask);
+    let masked = payload.iter().zip(mask.into_iter().cycle());
+    frame.extend(masked.map(|(byte, key)| byte ^ key));
+    frame
 }
 
-/// The meaning of placeholders, by way of values.
-fn placeholders_are_within(value: &Value, count: usize) -> bool {
-    match value {
-        Value::Array(elements) => elements.iter().all(|v| placeholders_are_within(v, count)),
-        Value::Object(members) => {
-            let named = binary::placeholder_number(value).is_some_and(|n| n < count);
-            let number = members.get("num").and_then(Value::as_f64);
-            let whole = number.is_some_and(|n| n.fract() == 0.0 && n >= 0.0 && n < count as f64);
-            let legal = members.get("_placeholder") != Some(&Value::Bool(true)) || named || whole;
-            legal && members.values().all(|v| placeholders_are_within(v, count))
-        }
-        _ => true,
+fn frame() -> impl Strategy<Value = Vec<u8>> {
+    let first = prop_oneof![
+        8 => Just(0x81_u8), 8 => Just(0x82), 4 => Just(0x01), 4 => Just(0x00), 6 => Just(0x80),
+        3 => Just(0x89), 2 => Just(0x8a), 1 => Just(0x88), 1 => any::<u8>(),
+    ];
+    let payload = prop_oneof![
+        6 => vec(b'a'..=b'z', 0..200),
+        1 => vec(any::<u8>(), 0..20),
+        1 => (8_000_usize..40_000).prop_map(|len| vec![b'q'; len]),
+    ];
+    (first, payload).prop_map(|(first, payload)| masked(first, &payload))
+}
+
+/// Everything that reads what peers send.
+fn decode_with_all(bytes: &[u8]) {
+    for name in checks::table::NAMES {
+        checks::run(name, bytes);
     }
 }
 
@@ -178,7 +187,7 @@ proptest! {
     #[test]
     fn placeholders_are_judged_as_their_values_are(value in value(), count in 0_usize..6) {
         let judged = binary::check_placeholders(&json_bytes(&value), count);
-        prop_assert_eq!(judged.is_ok(), placeholders_are_within(&value, count));
+        prop_assert_eq!(judged.is_ok(), checks::socketio::placeholders_are_within(&value, count));
     }
 
     #[test]
@@ -232,16 +241,35 @@ proptest! {
         }
     }
 
+    /// Whatever the bytes and the pieces, our decoder sees what the library sees.
+    #[test]
+    fn frames_are_decoded_as_a_library_does(
+        frames in vec(frame(), 1..12),
+        damage in proptest::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())),
+        cut in proptest::option::weighted(0.2, any::<prop::sample::Index>()),
+        piece in prop_oneof![Just(1_usize), 2_usize..50, Just(8192)],
+    ) {
+        let mut bytes = frames.concat();
+        if let Some((at, value)) = damage {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Some(at) = cut {
+            bytes.truncate(at.index(bytes.len()));
+        }
+        checks::websocket::in_pieces(&bytes, piece, 50_000);
+    }
+
     #[test]
     fn no_bytes_make_a_decoder_panic(bytes in vec(any::<u8>(), 0..256)) {
-        decode_with_all(&Bytes::from(bytes));
+        decode_with_all(&bytes);
     }
 
     #[test]
     fn no_text_of_the_grammar_makes_a_decoder_panic(
         text in r#"[0-6]?[0-9\-]{0,3}(/a?,?)?[0-9]{0,3}[\[\]{}",:0-9a\\u€ .]{0,40}"#,
     ) {
-        decode_with_all(&Bytes::from(text));
+        decode_with_all(text.as_bytes());
     }
 
     #[test]
@@ -254,10 +282,9 @@ proptest! {
             let place = place.index(bytes.len());
             bytes[place] = byte;
         }
-        let bytes = Bytes::from(bytes);
         decode_with_all(&bytes);
-        decode_with_all(&bytes.slice(1..));
-        decode_with_all(&bytes.slice(..cut.index(bytes.len())));
+        decode_with_all(&bytes[1..]);
+        decode_with_all(&bytes[..cut.index(bytes.len())]);
     }
 }
 

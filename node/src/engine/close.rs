@@ -17,6 +17,8 @@ pub enum CloseReason {
     /// The client broke the protocol that its messages carry: a malformed packet, or one that has
     /// no business there. (The reference calls both a "forced close".)
     Violation,
+    /// A text message of the client was not UTF-8, for which WebSocket has a code of its own.
+    NotUtf8,
     /// A message was larger than `maxPayload`.
     TooLarge,
     /// No namespace was joined within the connect timeout.
@@ -41,13 +43,14 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, for tables of counters.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ClientClosed,
         Self::TransportClosed,
         Self::TransportError,
         Self::PingTimeout,
         Self::ParseError,
         Self::Violation,
+        Self::NotUtf8,
         Self::TooLarge,
         Self::ConnectTimeout,
         Self::ServerClosed,
@@ -70,6 +73,7 @@ impl CloseReason {
             Self::PingTimeout => (1001, "ping timeout"),
             Self::ParseError => (1002, "parse error"),
             Self::Violation => (1002, "protocol violation"),
+            Self::NotUtf8 => (1007, "not utf-8"),
             Self::TooLarge => (1009, "message too large"),
             Self::ConnectTimeout => (1000, "connect timeout"),
             Self::Draining => (4001, "draining"),
@@ -88,7 +92,7 @@ impl CloseReason {
             Self::ClientClosed | Self::TransportClosed => "transport close",
             Self::TransportError => "transport error",
             Self::PingTimeout => "ping timeout",
-            Self::ParseError => "parse error",
+            Self::ParseError | Self::NotUtf8 => "parse error",
             Self::Violation => "forced close",
             Self::TooLarge => "transport error",
             Self::Draining => "server shutting down",
@@ -113,6 +117,7 @@ impl CloseReason {
             Self::PingTimeout => "ping_timeout",
             Self::ParseError => "parse_error",
             Self::Violation => "violation",
+            Self::NotUtf8 => "not_utf8",
             Self::TooLarge => "too_large",
             Self::ConnectTimeout => "connect_timeout",
             Self::ServerClosed => "server_closed",

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use roomcast_proto::engineio::Packet;
+use roomcast_proto::websocket::FrameError;
 
 use super::close::CloseReason;
 use super::outbox::{Batch, Outbox, Written};
@@ -26,6 +27,9 @@ pub enum TransportError {
     /// The client broke the transport's rules; the text says which.
     #[error("protocol violation: {0}")]
     Protocol(&'static str),
+    /// A text frame was not UTF-8; WebSocket has a close code for that.
+    #[error("text is not utf-8")]
+    NotUtf8,
     /// A packet of the client cannot be decoded.
     #[error("packet cannot be decoded")]
     Packet(#[from] roomcast_proto::DecodeError),
@@ -34,11 +38,20 @@ pub enum TransportError {
     TooLarge,
 }
 
+impl From<FrameError> for TransportError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Violation(rule) => Self::Protocol(rule),
+            FrameError::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
 impl TransportError {
     /// The kind of a peer's fault, for the metric of protocol errors.
     pub(crate) const fn fault(&self) -> Option<&'static str> {
         match self {
-            Self::Protocol(_) => Some("websocket"),
+            Self::Protocol(_) | Self::NotUtf8 => Some("websocket"),
             Self::Packet(_) => Some("engineio"),
             Self::TooLarge => Some("too_large"),
             Self::ClosedByPeer | Self::Ended | Self::Io(_) => None,
@@ -52,6 +65,7 @@ impl TransportError {
             Self::ClosedByPeer => CloseReason::ClientClosed,
             Self::Ended => CloseReason::TransportClosed,
             Self::Io(_) => CloseReason::TransportError,
+            Self::NotUtf8 => CloseReason::NotUtf8,
             Self::Protocol(_) | Self::Packet(_) => CloseReason::ParseError,
             Self::TooLarge => CloseReason::TooLarge,
         }

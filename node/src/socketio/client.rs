@@ -259,7 +259,7 @@ fn violation() -> CloseReason {
 /// A connection that is broken below ends its sessions; anything else can be resumed.
 fn parting(reason: CloseReason) -> Parting {
     match reason {
-        CloseReason::ParseError => Parting::End {
+        CloseReason::ParseError | CloseReason::NotUtf8 => Parting::End {
             reason: "parse error",
         },
         _ => Parting::Away,

@@ -1,6 +1,5 @@
 //! What goes over the wire: the handshake's packet, frames, violations, close codes.
 
-use proptest::prelude::*;
 use tokio::io::AsyncReadExt;
 
 use super::*;
@@ -124,7 +123,9 @@ async fn violations_are_parse_errors_with_1002() {
             [masked(0x01, b"4a"), masked(0x81, b"4b")].concat(),
         ),
         ("half a close code", half_code),
-        ("not utf-8", masked(0x81, b"4\xff")),
+        ("close code for no frame", masked(0x88, &[0x03, 0xed])),
+        ("close code of no one", masked(0x88, &[0x0b, 0xb7])),
+        ("close reason", masked(0x88, &[0x03, 0xe8, 0xff])),
         ("empty packet", masked(0x81, b"")),
         ("unknown packet", masked(0x81, b"x")),
         ("client ping", masked(0x81, b"2")),
@@ -139,6 +140,15 @@ async fn violations_are_parse_errors_with_1002() {
         rig.send(&bytes).await;
         rig.expect_close(1002, "parse error").await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn text_that_is_not_utf8_has_a_code_of_its_own() {
+    let mut rig = rig().await;
+    rig.send(&masked(0x81, b"4\xff")).await;
+    let session = rig.session.clone();
+    rig.expect_close(1007, "not utf-8").await;
+    assert_eq!(session.closed().await, CloseReason::NotUtf8);
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,142 +212,4 @@ async fn a_flood_of_pings_costs_one_pong() {
     assert_eq!(rig.frame().await, (0x8a, 999_u32.to_be_bytes().to_vec()));
     rig.send_text("4echo").await;
     assert_eq!(rig.frame().await.1, b"4echo");
-}
-
-mod decoder {
-    use super::*;
-    use std::io::{self, Read, Write};
-    use tokio_tungstenite::tungstenite::error::ProtocolError;
-    use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-    use tokio_tungstenite::tungstenite::{Error, Message as Theirs};
-
-    /// A stream of given bytes that swallows what is written.
-    struct Canned<'a>(&'a [u8]);
-
-    impl Read for Canned<'_> {
-        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            Read::read(&mut self.0, into)
-        }
-    }
-
-    impl Write for Canned<'_> {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// What the library makes of the bytes: messages, and how it ended.
-    fn library(bytes: &[u8], max: usize) -> (Vec<Vec<u8>>, &'static str) {
-        let mut config = WebSocketConfig::default();
-        config.max_message_size = Some(max);
-        config.max_frame_size = Some(max);
-        let mut context = WebSocketContext::new(Role::Server, Some(config));
-        let mut stream = Canned(bytes);
-        let mut messages = Vec::new();
-        loop {
-            match context.read(&mut stream) {
-                Ok(Theirs::Text(text)) => messages.push(text.as_bytes().to_vec()),
-                Ok(Theirs::Binary(bytes)) => messages.push(bytes.to_vec()),
-                Ok(Theirs::Close(_)) => return (messages, "closed"),
-                Ok(_) => {}
-                Err(Error::Capacity(_)) => return (messages, "too large"),
-                Err(Error::Utf8(_)) => return (messages, "not utf-8"),
-                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
-                    return (messages, "ended");
-                }
-                Err(Error::Protocol(_)) => return (messages, "violation"),
-                Err(other) => panic!("{other}"),
-            }
-        }
-    }
-
-    /// What ours makes of them, fed in pieces.
-    fn ours(bytes: &[u8], max: usize, piece: usize) -> (Vec<Vec<u8>>, &'static str) {
-        use crate::engine::transport::TransportError;
-        use crate::engine::websocket::{Decoder, Event};
-        let mut decoder = Decoder::new(max, &[]);
-        let mut messages = Vec::new();
-        let mut rest = bytes;
-        loop {
-            match decoder.next() {
-                Ok(Some(Event::Text(text))) => {
-                    if std::str::from_utf8(&text).is_err() {
-                        return (messages, "not utf-8");
-                    }
-                    messages.push(text.to_vec());
-                }
-                Ok(Some(Event::Binary(bytes))) => messages.push(bytes.to_vec()),
-                Ok(Some(Event::Ping(_) | Event::Pong)) => {}
-                Ok(Some(Event::Close)) => return (messages, "closed"),
-                Err(TransportError::TooLarge) => return (messages, "too large"),
-                Err(_) => return (messages, "violation"),
-                Ok(None) if rest.is_empty() => return (messages, "ended"),
-                Ok(None) => {
-                    let len = piece.min(rest.len());
-                    if let Some((message, room)) = decoder.direct() {
-                        let len = len.min(room);
-                        message.extend_from_slice(&rest[..len]);
-                        decoder.filled(len);
-                        rest = &rest[len..];
-                    } else {
-                        decoder.feed(&rest[..len]);
-                        rest = &rest[len..];
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whether two ends are the same but for when and by which of several faults they are found:
-    /// ours judges a header before its payload has come, theirs checks text fragment by fragment.
-    fn same_end(library: &str, ours: &str) -> bool {
-        let fault = |end| matches!(end, "violation" | "too large" | "not utf-8");
-        library == ours
-            || fault(library) && fault(ours)
-            || library == "ended" && fault(ours) && ours != "not utf-8"
-            || library == "not utf-8" && matches!(ours, "ended" | "closed")
-    }
-
-    fn frame() -> impl Strategy<Value = Vec<u8>> {
-        let first = prop_oneof![
-            8 => Just(0x81_u8), 8 => Just(0x82), 4 => Just(0x01), 4 => Just(0x00), 6 => Just(0x80),
-            3 => Just(0x89), 2 => Just(0x8a), 1 => Just(0x88), 1 => any::<u8>(),
-        ];
-        let payload = prop_oneof![
-            6 => proptest::collection::vec(b'a'..=b'z', 0..200),
-            1 => proptest::collection::vec(any::<u8>(), 0..20),
-            1 => (8_000_usize..40_000).prop_map(|len| vec![b'q'; len]),
-        ];
-        (first, payload).prop_map(|(first, payload)| masked(first, &payload))
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(400))]
-
-        /// Whatever the bytes and the pieces, our decoder sees what the library sees.
-        #[test]
-        fn agrees_with_the_library(
-            frames in proptest::collection::vec(frame(), 1..12),
-            damage in proptest::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())),
-            cut in proptest::option::weighted(0.2, any::<prop::sample::Index>()),
-            piece in prop_oneof![Just(1_usize), 2_usize..50, Just(8192)],
-        ) {
-            let mut bytes = frames.concat();
-            if let Some((at, value)) = damage {
-                let at = at.index(bytes.len());
-                bytes[at] = value;
-            }
-            if let Some(at) = cut {
-                bytes.truncate(at.index(bytes.len()));
-            }
-            let max = 50_000;
-            let (expected, end) = library(&bytes, max);
-            let (messages, our_end) = ours(&bytes, max, piece);
-            prop_assert_eq!(&messages, &expected);
-            prop_assert!(same_end(end, our_end), "library: {end}, ours: {our_end}");
-        }
-    }
 }

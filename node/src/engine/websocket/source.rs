@@ -7,10 +7,11 @@ use std::pin::Pin;
 use std::task::ready;
 
 use bytes::{BufMut, Bytes};
+use roomcast_proto::DecodeError;
 use roomcast_proto::engineio::Packet;
+use roomcast_proto::websocket::{Decoder, Event, Limits};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-use super::decode::{Decoder, Event};
 use crate::engine::frames::Frames;
 use crate::engine::outbox::Outbox;
 use crate::engine::transport::{PacketSource, TransportError};
@@ -28,9 +29,14 @@ pub(crate) struct WebSocketSource<R> {
 impl<R: AsyncRead + Unpin + Send> WebSocketSource<R> {
     /// `received` is what arrived behind the handshake.
     pub(crate) fn new(io: R, max_payload: usize, received: &[u8]) -> Self {
+        let limits = Limits {
+            message_bytes_max: max_payload,
+            fragments_max: limits::FRAGMENTS_MAX,
+            reserve_bytes_max: limits::READ_RESERVE_BYTES_MAX,
+        };
         Self {
             io,
-            decoder: Decoder::new(max_payload, received),
+            decoder: Decoder::new(limits, received),
         }
     }
 
@@ -41,7 +47,7 @@ impl<R: AsyncRead + Unpin + Send> WebSocketSource<R> {
 
     /// Reads what is there into the decoder.
     async fn fill(&mut self) -> Result<(), TransportError> {
-        if let Some((message, len)) = self.decoder.direct() {
+        if let Some((message, len)) = self.decoder.direct(limits::READ_CHUNK_BYTES) {
             // Cancel safe: bytes that were read are in the message when the future is ready, and
             // only then.
             let len = self.io.read_buf(&mut message.limit(len)).await?;
@@ -64,7 +70,7 @@ impl<R: AsyncRead + Unpin + Send> PacketSource for WebSocketSource<R> {
         loop {
             match self.decoder.next()? {
                 None => self.fill().await?,
-                Some(Event::Text(text)) => return Ok(Packet::decode_text(text)?),
+                Some(Event::Text(text)) => return packet(text),
                 Some(Event::Binary(bytes)) => return Ok(Packet::Binary(bytes)),
                 Some(Event::Ping(payload)) => outbox.push_pong(Frames::websocket_pong(&payload)),
                 Some(Event::Pong) => {}
@@ -82,6 +88,13 @@ impl<R: AsyncRead + Unpin + Send> PacketSource for WebSocketSource<R> {
             }
         }
     }
+}
+
+fn packet(text: Bytes) -> Result<Packet, TransportError> {
+    Packet::decode_text(text).map_err(|error| match error {
+        DecodeError::NotUtf8 => TransportError::NotUtf8,
+        error => error.into(),
+    })
 }
 
 /// Reads once, into a buffer on the stack that lives only while there is something to read.

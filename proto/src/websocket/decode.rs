@@ -1,14 +1,11 @@
-//! Bytes to WebSocket frames to messages: an incremental, pure decoder. Decides what is a violation
-//! of RFC 6455; never reads, writes or answers.
+//! Bytes to WebSocket frames to messages: an incremental decoder of what a client sends. Decides
+//! what is a violation of RFC 6455; never reads, writes or answers.
 
 use bytes::{Bytes, BytesMut};
 
-use crate::engine::transport::TransportError;
-use crate::limits;
-
 /// What the client sent, as one whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::engine) enum Event {
+pub enum Event {
     /// A text message, not yet checked to be UTF-8.
     Text(Bytes),
     /// A binary message.
@@ -19,6 +16,28 @@ pub(in crate::engine) enum Event {
     Pong,
     /// The client's close frame.
     Close,
+}
+
+/// Why nothing more is decoded of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The client broke a rule of RFC 6455; the text says which.
+    #[error("protocol violation: {0}")]
+    Violation(&'static str),
+    /// A message larger than allowed, or of more frames.
+    #[error("message larger than allowed")]
+    TooLarge,
+}
+
+/// What a client may send at most, and what is reserved on its word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest message, all fragments together, in bytes.
+    pub message_bytes_max: usize,
+    /// Frames of one message.
+    pub fragments_max: u32,
+    /// Bytes reserved for a message on the word of its header alone.
+    pub reserve_bytes_max: usize,
 }
 
 /// Kind of a data message.
@@ -63,9 +82,9 @@ struct Body {
 
 /// Decoder of one connection.
 #[derive(Debug)]
-pub(in crate::engine) struct Decoder {
-    /// Largest message in bytes, all fragments together.
-    max_payload: usize,
+pub struct Decoder {
+    /// What the client may send.
+    limits: Limits,
     /// Received bytes; those before `at` are decoded. Without memory while idle.
     input: Vec<u8>,
     /// How much of `input` is decoded.
@@ -82,9 +101,10 @@ pub(in crate::engine) struct Decoder {
 
 impl Decoder {
     /// `received` is what arrived together with the handshake.
-    pub(in crate::engine) fn new(max_payload: usize, received: &[u8]) -> Self {
+    #[must_use]
+    pub fn new(limits: Limits, received: &[u8]) -> Self {
         Self {
-            max_payload,
+            limits,
             input: received.to_vec(),
             at: 0,
             body: None,
@@ -95,7 +115,7 @@ impl Decoder {
     }
 
     /// Takes received bytes in.
-    pub(in crate::engine) fn feed(&mut self, bytes: &[u8]) {
+    pub fn feed(&mut self, bytes: &[u8]) {
         if self.at > 0 {
             self.input.drain(..self.at);
             self.at = 0;
@@ -104,17 +124,16 @@ impl Decoder {
     }
 
     /// What was taken in and not decoded; between two messages, so that another decoder can go on.
-    pub(in crate::engine) fn rest(&self) -> Bytes {
+    #[must_use]
+    pub fn rest(&self) -> Bytes {
         debug_assert!(self.kind.is_none(), "a message is under way");
-        Bytes::copy_from_slice(&self.input[self.at..])
+        Bytes::copy_from_slice(self.input.get(self.at..).unwrap_or_default())
     }
 
-    /// When only payload of a large frame is missing: where it may be read to directly, and how
-    /// much at most. What was read is then to be given to [`Decoder::filled`].
-    pub(in crate::engine) fn direct(&mut self) -> Option<(&mut BytesMut, usize)> {
-        let body = self
-            .body
-            .filter(|body| body.remaining >= limits::READ_CHUNK_BYTES)?;
+    /// When only payload is missing, and `least` bytes of it or more: where it may be read to
+    /// directly, and how much at most. What was read is then to be given to [`Decoder::filled`].
+    pub fn direct(&mut self, least: usize) -> Option<(&mut BytesMut, usize)> {
+        let body = self.body.filter(|body| body.remaining >= least)?;
         debug_assert!(
             self.at == self.input.len(),
             "payload is taken from the input first"
@@ -124,15 +143,23 @@ impl Decoder {
     }
 
     /// `len` bytes were read to the end of the message directly.
-    pub(in crate::engine) fn filled(&mut self, len: usize) {
+    pub fn filled(&mut self, len: usize) {
         let body = self.body.as_mut().expect("direct() was asked before");
         let start = self.message.len() - len;
-        unmask(&mut self.message[start..], &mut body.mask);
+        let filled = self.message.get_mut(start..).unwrap_or_default();
+        unmask(filled, &mut body.mask);
         body.remaining -= len;
     }
 
     /// The next event of what was taken in; `None` when more bytes are needed.
-    pub(in crate::engine) fn next(&mut self) -> Result<Option<Event>, TransportError> {
+    ///
+    /// # Errors
+    /// [`FrameError`]; the connection is not to be read any further.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "no iterator: `None` means that more bytes are needed"
+    )]
+    pub fn next(&mut self) -> Result<Option<Event>, FrameError> {
         loop {
             if self.body.is_some() {
                 match self.take_payload() {
@@ -141,7 +168,7 @@ impl Decoder {
                     Some(true) => return Ok(Some(self.complete())),
                 }
             }
-            let Some(header) = parse_header(&self.input[self.at..])? else {
+            let Some(header) = parse_header(self.input.get(self.at..).unwrap_or_default())? else {
                 self.release();
                 return Ok(None);
             };
@@ -158,21 +185,23 @@ impl Decoder {
         }
     }
 
-    fn begin_frame(&mut self, header: Header, kind: Option<Kind>) -> Result<(), TransportError> {
+    fn begin_frame(&mut self, header: Header, kind: Option<Kind>) -> Result<(), FrameError> {
         match (kind, self.kind) {
             (Some(kind), None) => {
                 self.kind = Some(kind);
                 self.fragments = 0;
             }
             (None, Some(_)) => {}
-            (Some(_), Some(_)) => return Err(violation("message inside a fragmented message")),
-            (None, None) => return Err(violation("continuation of no message")),
+            (Some(_), Some(_)) => {
+                return Err(FrameError::Violation("message inside a fragmented message"));
+            }
+            (None, None) => return Err(FrameError::Violation("continuation of no message")),
         }
         self.fragments += 1;
-        if header.payload_len > self.max_payload - self.message.len()
-            || self.fragments > limits::FRAGMENTS_MAX
+        if header.payload_len > self.limits.message_bytes_max - self.message.len()
+            || self.fragments > self.limits.fragments_max
         {
-            return Err(TransportError::TooLarge);
+            return Err(FrameError::TooLarge);
         }
         self.at += header.len;
         self.reserve(header.payload_len);
@@ -187,7 +216,7 @@ impl Decoder {
     /// Reserves for `remaining` more bytes: exactly when that is little or the client has shown
     /// that it means it.
     fn reserve(&mut self, remaining: usize) {
-        let trusted = limits::READ_RESERVE_BYTES_MAX;
+        let trusted = self.limits.reserve_bytes_max;
         let more = if self.message.len() >= trusted {
             remaining
         } else {
@@ -200,11 +229,13 @@ impl Decoder {
     /// complete.
     fn take_payload(&mut self) -> Option<bool> {
         let body = self.body.as_mut().expect("checked by the caller");
-        let available = &self.input[self.at..];
+        let available = self.input.get(self.at..).unwrap_or_default();
         let len = available.len().min(body.remaining);
         let start = self.message.len();
-        self.message.extend_from_slice(&available[..len]);
-        unmask(&mut self.message[start..], &mut body.mask);
+        self.message
+            .extend_from_slice(available.get(..len).unwrap_or_default());
+        let taken = self.message.get_mut(start..).unwrap_or_default();
+        unmask(taken, &mut body.mask);
         self.at += len;
         body.remaining -= len;
         let fin = body.fin;
@@ -243,26 +274,44 @@ impl Decoder {
     }
 }
 
-fn violation(what: &'static str) -> TransportError {
-    TransportError::Protocol(what)
-}
-
-fn control_event(opcode: Opcode, payload: Bytes) -> Result<Event, TransportError> {
+fn control_event(opcode: Opcode, payload: Bytes) -> Result<Event, FrameError> {
     match opcode {
         Opcode::Ping => Ok(Event::Ping(payload)),
         Opcode::Pong => Ok(Event::Pong),
-        _ if payload.len() == 1 => Err(violation("close frame with half a code")),
-        _ => Ok(Event::Close),
+        _ => close_event(&payload),
     }
 }
 
+/// A close frame carries nothing, or a code and a text (RFC 6455, 5.5.1).
+fn close_event(payload: &[u8]) -> Result<Event, FrameError> {
+    match payload {
+        [] => Ok(Event::Close),
+        [_] => Err(FrameError::Violation("close frame with half a code")),
+        [high, low, reason @ ..] => {
+            if !may_be_sent(u16::from_be_bytes([*high, *low])) {
+                return Err(FrameError::Violation("close code that is not to be sent"));
+            }
+            if std::str::from_utf8(reason).is_err() {
+                return Err(FrameError::Violation("close reason is not utf-8"));
+            }
+            Ok(Event::Close)
+        }
+    }
+}
+
+/// Close codes of the standard's registry that may stand in a frame, and those of applications
+/// (RFC 6455, 7.4).
+fn may_be_sent(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
+
 /// Reads a header; `None` when more bytes are needed.
-fn parse_header(input: &[u8]) -> Result<Option<Header>, TransportError> {
+fn parse_header(input: &[u8]) -> Result<Option<Header>, FrameError> {
     let &[first, second, ..] = input else {
         return Ok(None);
     };
     if first & 0x70 != 0 {
-        return Err(violation("reserved bits without an extension"));
+        return Err(FrameError::Violation("reserved bits without an extension"));
     }
     let fin = first & 0x80 != 0;
     let opcode = match first & 0x0f {
@@ -272,14 +321,16 @@ fn parse_header(input: &[u8]) -> Result<Option<Header>, TransportError> {
         0x8 => Opcode::Close,
         0x9 => Opcode::Ping,
         0xa => Opcode::Pong,
-        _ => return Err(violation("unknown opcode")),
+        _ => return Err(FrameError::Violation("unknown opcode")),
     };
     if second & 0x80 == 0 {
-        return Err(violation("frame is not masked"));
+        return Err(FrameError::Violation("frame is not masked"));
     }
     let short = second & 0x7f;
     if first & 0x08 != 0 && (!fin || short > 125) {
-        return Err(violation("control frame is fragmented or too long"));
+        return Err(FrameError::Violation(
+            "control frame is fragmented or too long",
+        ));
     }
     let (length_end, payload_len) = match short {
         126 => match input.get(2..4) {
@@ -295,7 +346,7 @@ fn parse_header(input: &[u8]) -> Result<Option<Header>, TransportError> {
     let Some(&[a, b, c, d]) = input.get(length_end..length_end + 4) else {
         return Ok(None);
     };
-    let payload_len = usize::try_from(payload_len).map_err(|_| TransportError::TooLarge)?;
+    let payload_len = usize::try_from(payload_len).map_err(|_| FrameError::TooLarge)?;
     Ok(Some(Header {
         fin,
         opcode,
