@@ -18,7 +18,7 @@ INTEROP := cluster-tests/interop
 NPM_CI := npm ci --no-audit --no-fund --loglevel=error
 
 FUZZ := proto/fuzz
-FUZZ_TARGETS := frames payload query packet args assembler offset
+FUZZ_TARGETS := frames payload query packet args assembler msgpack offset
 AUTOBAHN := $(INTEROP)/autobahn
 PYTHON2 ?= python2.7
 

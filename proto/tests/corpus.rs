@@ -13,8 +13,8 @@ const CORPUS_BYTES_MAX: usize = 100 * 1024;
 
 fn entries(directory: &str) -> impl Iterator<Item = PathBuf> {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
-    let entries = fs::read_dir(fuzz.join(directory)).unwrap();
-    entries.map(|entry| entry.unwrap().path())
+    let entries = fs::read_dir(fuzz.join(directory)).expect("the directory is committed");
+    entries.map(|entry| entry.expect("it can be listed").path())
 }
 
 #[test]

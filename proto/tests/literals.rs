@@ -4,6 +4,7 @@ use bytes::Bytes;
 use roomcast_proto::DecodeError;
 use roomcast_proto::engineio::{self, HandshakeError, OpenPacket, Query, RequestKind, Transport};
 use roomcast_proto::socketio::{Assembled, Assembler, Limits, args, decode, encode};
+use roomcast_proto::websocket::{self, Decoder, Event, FrameError};
 
 #[test]
 fn a_query_with_too_many_parameters_is_a_bad_request() {
@@ -262,4 +263,33 @@ fn attachments_that_are_too_large_together_are_not_kept() {
             bytes: 185
         }))
     );
+}
+
+/// What becomes of a client's close frame with this payload; the mask is zero.
+fn close_frame(payload: &[u8]) -> Result<Option<Event>, FrameError> {
+    let limits = websocket::Limits {
+        message_bytes_max: 0,
+        fragments_max: 0,
+        reserve_bytes_max: 0,
+    };
+    let head = [0x88, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+    Decoder::new(limits, &[&head, payload].concat()).next()
+}
+
+#[test]
+fn close_frames_have_a_code_that_may_be_sent_and_a_text() {
+    let closed = Ok(Some(Event::Close));
+    assert_eq!(close_frame(b""), closed);
+    for code in [1000_u16, 1003, 1007, 1014, 3000, 4999] {
+        let payload = [&code.to_be_bytes()[..], "gone €".as_bytes()].concat();
+        assert_eq!(close_frame(&payload), closed, "{code}");
+    }
+    let refused = Err(FrameError::Violation("close code that is not to be sent"));
+    for code in [0_u16, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65_535] {
+        assert_eq!(close_frame(&code.to_be_bytes()), refused, "{code}");
+    }
+    let half = Err(FrameError::Violation("close frame with half a code"));
+    assert_eq!(close_frame(b"\x03"), half);
+    let text = Err(FrameError::Violation("close reason is not utf-8"));
+    assert_eq!(close_frame(b"\x03\xe8\xff"), text);
 }

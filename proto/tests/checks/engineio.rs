@@ -115,7 +115,8 @@ fn verdict(query: &Query, kind: RequestKind, enabled: &[Transport]) {
             assert!(enabled.contains(&transport) && kind != RequestKind::Other);
         }
         Err(error) => {
-            let body: serde_json::Value = serde_json::from_str(&error.body()).unwrap();
+            let body = serde_json::from_str::<serde_json::Value>(&error.body());
+            let body = body.expect("the body is JSON");
             assert_eq!(body["code"], error.code());
             assert!(error.status() == 400 && error.code() <= 5);
         }

@@ -3,10 +3,11 @@
 //! that replays their corpus, and the property tests.
 //!
 //! Reading order: [`table`] (which there are), [`websocket`], [`engineio`], [`socketio`], [`args`],
-//! [`offset`].
+//! [`msgpack`], [`offset`].
 
 mod args;
 mod engineio;
+mod msgpack;
 mod offset;
 pub(crate) mod socketio;
 pub(crate) mod table;

@@ -1,15 +1,16 @@
 //! The checks by name. A check, its fuzz target and its corpus are called the same.
 
-use super::{args, engineio, offset, socketio, websocket};
+use super::{args, engineio, msgpack, offset, socketio, websocket};
 
 /// Every check there is.
-pub(crate) const NAMES: [&str; 7] = [
+pub(crate) const NAMES: [&str; 8] = [
     "frames",
     "payload",
     "query",
     "packet",
     "args",
     "assembler",
+    "msgpack",
     "offset",
 ];
 
@@ -23,6 +24,7 @@ pub(crate) fn run(name: &str, bytes: &[u8]) {
         "packet" => socketio::packet(bytes),
         "args" => args::args(bytes),
         "assembler" => socketio::assembler(bytes),
+        "msgpack" => msgpack::msgpack(bytes),
         _ => offset::offset(bytes),
     }
 }
