@@ -92,7 +92,7 @@ async fn text_is_utf8_as_a_whole() {
     ] {
         let mut rig = super::rig().await;
         rig.send(&masked(0x81, bytes)).await;
-        rig.expect_close(1002, "parse error").await;
+        rig.expect_close(1007, "not utf-8").await;
     }
 }
 

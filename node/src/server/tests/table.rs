@@ -68,6 +68,60 @@ async fn a_handshake_is_answered_with_the_open_packet() {
     assert_eq!(&open[9..11], "5.", "the owner is readable");
 }
 
+/// Codes and the requests that get them; `SID` is on polling, `OTHER` on WebSocket.
+const REFUSED: &[(usize, &str)] = &[
+    // Transport missing, unknown, not enabled; with and without a session.
+    (0, "GET /socket.io/?EIO=4"),
+    (0, "GET /socket.io/?EIO=4&transport="),
+    (0, "GET /socket.io/?EIO=4&transport=tcp"),
+    (0, "GET /socket.io/?EIO=4&transport=webtransport"),
+    (0, "GET /socket.io/"),
+    (0, "POST /socket.io/?EIO=4&transport=tcp&sid=SID"),
+    // Nothing else is looked at before.
+    (0, "POST /socket.io/?EIO=3&transport=tcp&sid=unknown"),
+    (1, "GET /socket.io/?EIO=4&transport=polling&sid=unknown"),
+    (1, "POST /socket.io/?EIO=4&transport=polling&sid=unknown"),
+    (1, "PUT /socket.io/?EIO=4&transport=polling&sid=unknown"),
+    (
+        1,
+        "GET /socket.io/?EIO=3&transport=polling&sid=5.AAAAAAAAAAAAAAAAAAAAAA",
+    ),
+    (
+        1,
+        "GET /socket.io/?EIO=4&transport=websocket&sid=7.AAAAAAAAAAAAAAAAAAAAAA",
+    ),
+    (2, "POST /socket.io/?EIO=4&transport=polling"),
+    (2, "PUT /socket.io/?EIO=4&transport=polling"),
+    (2, "DELETE /socket.io/?EIO=4&transport=polling"),
+    (2, "OPTIONS /socket.io/?EIO=4&transport=polling"),
+    (2, "POST /socket.io/?EIO=3&transport=websocket"),
+    (2, "POST /socket.io/?EIO=4&transport=polling&sid="),
+    (3, "GET /socket.io/?EIO=4&transport=websocket"),
+    (3, "GET /socket.io/?EIO=3&transport=websocket"),
+    (3, "GET /socket.io/?EIO=4&transport=websocket&sid=SID"),
+    (3, "POST /socket.io/?EIO=4&transport=websocket&sid=SID"),
+    (3, "GET /socket.io/?EIO=4&transport=polling&sid=OTHER"),
+    (3, "POST /socket.io/?EIO=4&transport=polling&sid=OTHER"),
+    (3, "GET /socket.io/?EIO=4&transport=polling&j=0"),
+    (3, "POST /socket.io/?EIO=4&transport=polling&j=0&sid=SID"),
+    (3, "GET /socket.io/?EIO=4&EIO=4&transport=polling"),
+    (5, "GET /socket.io/?transport=polling"),
+    (5, "GET /socket.io/?EIO=&transport=polling"),
+    (5, "GET /socket.io/?EIO=3&transport=polling"),
+    (5, "GET /socket.io/?EIO=abc&transport=polling"),
+    (5, "GET /socket.io/?EIO=44&transport=polling"),
+];
+
+/// Messages by code.
+const WORDS: [&str; 6] = [
+    "Transport unknown",
+    "Session ID unknown",
+    "Bad handshake method",
+    "Bad request",
+    "Forbidden",
+    "Unsupported protocol version",
+];
+
 #[tokio::test]
 async fn each_refusal_has_its_status_and_json() {
     let port = at_path("/socket.io/");
@@ -79,59 +133,9 @@ async fn each_refusal_has_its_status_and_json() {
         .map(|s| s.sid().reveal())
         .find(|text| *text != sid)
         .unwrap();
-    let rows = [
-        // Transport missing, unknown, not enabled; with and without a session.
-        (0, "GET /socket.io/?EIO=4"),
-        (0, "GET /socket.io/?EIO=4&transport="),
-        (0, "GET /socket.io/?EIO=4&transport=tcp"),
-        (0, "GET /socket.io/?EIO=4&transport=webtransport"),
-        (0, "GET /socket.io/"),
-        (0, "POST /socket.io/?EIO=4&transport=tcp&sid=SID"),
-        // Nothing else is looked at before.
-        (0, "POST /socket.io/?EIO=3&transport=tcp&sid=unknown"),
-        (1, "GET /socket.io/?EIO=4&transport=polling&sid=unknown"),
-        (1, "POST /socket.io/?EIO=4&transport=polling&sid=unknown"),
-        (1, "PUT /socket.io/?EIO=4&transport=polling&sid=unknown"),
-        (
-            1,
-            "GET /socket.io/?EIO=3&transport=polling&sid=5.AAAAAAAAAAAAAAAAAAAAAA",
-        ),
-        (
-            1,
-            "GET /socket.io/?EIO=4&transport=websocket&sid=7.AAAAAAAAAAAAAAAAAAAAAA",
-        ),
-        (2, "POST /socket.io/?EIO=4&transport=polling"),
-        (2, "PUT /socket.io/?EIO=4&transport=polling"),
-        (2, "DELETE /socket.io/?EIO=4&transport=polling"),
-        (2, "OPTIONS /socket.io/?EIO=4&transport=polling"),
-        (2, "POST /socket.io/?EIO=3&transport=websocket"),
-        (2, "POST /socket.io/?EIO=4&transport=polling&sid="),
-        (3, "GET /socket.io/?EIO=4&transport=websocket"),
-        (3, "GET /socket.io/?EIO=3&transport=websocket"),
-        (3, "GET /socket.io/?EIO=4&transport=websocket&sid=SID"),
-        (3, "POST /socket.io/?EIO=4&transport=websocket&sid=SID"),
-        (3, "GET /socket.io/?EIO=4&transport=polling&sid=OTHER"),
-        (3, "POST /socket.io/?EIO=4&transport=polling&sid=OTHER"),
-        (3, "GET /socket.io/?EIO=4&transport=polling&j=0"),
-        (3, "POST /socket.io/?EIO=4&transport=polling&j=0&sid=SID"),
-        (3, "GET /socket.io/?EIO=4&EIO=4&transport=polling"),
-        (5, "GET /socket.io/?transport=polling"),
-        (5, "GET /socket.io/?EIO=&transport=polling"),
-        (5, "GET /socket.io/?EIO=3&transport=polling"),
-        (5, "GET /socket.io/?EIO=abc&transport=polling"),
-        (5, "GET /socket.io/?EIO=44&transport=polling"),
-    ];
-    let words = [
-        "Transport unknown",
-        "Session ID unknown",
-        "Bad handshake method",
-        "Bad request",
-        "Forbidden",
-        "Unsupported protocol version",
-    ];
-    for (code, line) in rows {
+    for (code, line) in REFUSED {
         let line = line.replace("OTHER", &other);
-        let body = format!(r#"{{"code":{code},"message":"{}"}}"#, words[code]);
+        let body = format!(r#"{{"code":{code},"message":"{}"}}"#, WORDS[*code]);
         let request = format!("{line} HTTP/1.1\nHost: a\n\n");
         assert_eq!(
             whole(&port, &request, &sid).await,

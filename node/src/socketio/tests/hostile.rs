@@ -109,7 +109,7 @@ async fn a_connection_has_so_many_namespaces_and_no_more() {
     }
     assert_eq!(node.connected(), limits::NAMESPACES_PER_SESSION_MAX as u64);
     wire.send("40/one-more,").await;
-    assert_eq!(wire.closed().await, (1002, "parse error".into()));
+    assert_eq!(wire.closed().await, (1002, "protocol violation".into()));
     drop(wire);
     expect_empty(node).await;
 }
@@ -220,11 +220,15 @@ async fn attachments_out_of_turn_close_the_connection() {
     ] {
         let mut wire = node.joined().await;
         wire.send(wrong).await;
-        assert_eq!(wire.closed().await, (1002, "parse error".into()), "{wrong}");
+        assert_eq!(
+            wire.closed().await,
+            (1002, "protocol violation".into()),
+            "{wrong}"
+        );
     }
     let mut wire = node.joined().await;
     wire.send_binary(b"nobody announced it").await;
-    assert_eq!(wire.closed().await, (1002, "parse error".into()));
+    assert_eq!(wire.closed().await, (1002, "protocol violation".into()));
     drop(wire);
     node.end().await;
 }

@@ -195,12 +195,12 @@ async fn what_is_no_msgpack_packet_closes_the_connection() {
         wire.send_binary(message).await;
         assert_eq!(
             wire.closed().await,
-            (1002, "parse error".into()),
+            (1002, "protocol violation".into()),
             "{message:?}"
         );
     }
     let mut wire = node.client().await;
     wire.send("40").await;
-    assert_eq!(wire.closed().await, (1002, "parse error".into()));
+    assert_eq!(wire.closed().await, (1002, "protocol violation".into()));
     node.end().await;
 }
