@@ -61,10 +61,10 @@ pub trait Handler: Send {
         Ok(())
     }
 
-    /// Gives the session's upper half up, to go on at another node: waits until nothing is under way
-    /// for it (the caller bounds that), then stops everything in one step. Once it has, no other
-    /// call follows, [`Handler::on_close`] neither. `None`: the session goes on here. While this
-    /// runs nothing is read or written; dropped at an await, it has changed nothing.
+    /// Gives the session's upper half up, to go on at another node: waits until nothing is under
+    /// way for it (the caller bounds that), then stops everything in one step. Once it has, no
+    /// other call follows, [`Handler::on_close`] neither. `None`: the session goes on here. While
+    /// this runs nothing is read or written; dropped at an await, it has changed nothing.
     async fn depart(&mut self) -> Option<Departed> {
         None
     }

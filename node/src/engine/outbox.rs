@@ -114,8 +114,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Waits until at most half of the limits is used: the pace of a reader of the log. What it then
-    /// pushes is admitted as any message, so several readers may share the rest.
+    /// Waits until at most half of the limits is used: the pace of a reader of the log. What it
+    /// then pushes is admitted as any message, so several readers may share the rest.
     pub(crate) async fn space(&self) -> Result<(), Closed> {
         loop {
             let mut notified = pin!(self.space.notified());
@@ -241,8 +241,8 @@ impl Outbox {
         }
     }
 
-    /// Closes the outbox and takes everything out that was not written: what was taken into `batch`,
-    /// then the queue. Also whether a PING was among it, which is left out.
+    /// Closes the outbox and takes everything out that was not written: what was taken into
+    /// `batch`, then the queue. Also whether a PING was among it, which is left out.
     pub(crate) fn take_unwritten(&self, batch: &mut Batch) -> (Vec<Arc<Frames>>, bool) {
         self.close();
         let mut state = self.state.lock();

@@ -38,7 +38,7 @@ impl Client {
             let socket = slot.socket()?;
             let Some(frozen) = socket.local.freeze(socket.group.fanned_out()) else {
                 if !left.sockets.is_empty() {
-                    // Something began between two sockets: those that were stopped have no way back.
+                    // Something began between two sockets: the stopped ones have no way back.
                     self.session.close(CloseReason::Fenced);
                 }
                 return None;

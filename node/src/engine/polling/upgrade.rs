@@ -144,9 +144,9 @@ impl<R: AsyncRead + Unpin + Send, W: AsyncWrite + Unpin + Send> Probe<R, W> {
         }
     }
 
-    /// Runs to the client's confirmation; `false` when it says anything else. The confirmation comes
-    /// before a release: a client that confirms in the same breath as it probes has no GET to be
-    /// released, and what it sends on polling then comes too late.
+    /// Runs to the client's confirmation; `false` when it says anything else. The confirmation
+    /// comes before a release: a client that confirms in the same breath as it probes has no GET to
+    /// be released, and what it sends on polling then comes too late.
     async fn run(&mut self, polling: &Polling) -> io::Result<bool> {
         if !self.probed().await? {
             return Ok(false);
