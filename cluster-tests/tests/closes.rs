@@ -1,5 +1,6 @@
 //! How the server ends a connection whose trouble passes by itself: never by `41` or `44`, which
-//! no stock client survives, but by closing the transport, with a code and a word on WebSocket, with
+//! no stock client survives, but by closing the transport, with a code and a word on WebSocket,
+//! with
 //! a close packet alone in its payload on polling, and by 503 before there is a session.
 
 #![allow(

@@ -1,4 +1,5 @@
-//! Clients as their registries have them, each behind a balancer that sends every connection, and of
+//! Clients as their registries have them, each behind a balancer that sends every connection, and
+//! of
 //! polling clients every request, to the next node. They connect, join, get every event of three
 //! publishers once and in one order, binary ones intact, and come back when their node is killed:
 //! `socket.io-client` with its session, the others anew.
@@ -157,7 +158,8 @@ async fn plain_client(
     (link, client, heard)
 }
 
-/// Three publishers at once, each of whose events is `make` of its number; all of them in log order.
+/// Three publishers at once, each of whose events is `make` of its number; all of them in log
+/// order.
 async fn published(stage: &Stage, make: fn(u64) -> Vec<Value>) -> Vec<Value> {
     let publish = |node: u64| {
         let index = usize::try_from(node).unwrap();
@@ -252,7 +254,8 @@ async fn written(stage: &Stage, room: &str) -> BTreeMap<(u64, u64), usize> {
     }
 }
 
-/// The client's own `retries`: a new acknowledgement id for each try and nothing that tells the tries
+/// The client's own `retries`: a new acknowledgement id for each try and nothing that tells the
+/// tries
 /// apart from new events, so only the idempotency key keeps them one.
 #[tokio::test]
 async fn publishes_that_the_official_client_retries_are_in_the_log_once() {

@@ -1,8 +1,10 @@
 //! Drives any number of `rust_socketio` clients in one process.
 //!
 //! Commands come as JSON lines on stdin, reports leave as JSON lines on stdout; the process ends
-//! when stdin does. It speaks as `../client.mjs` does; the Rust side of the suite is `src/stock.rs`.
-//! Binary arguments travel as `{"$binary": hex}`: this client hands over one attachment at most, and
+//! when stdin does. It speaks as `../client.mjs` does; the Rust side of the suite is
+//! `src/stock.rs`.
+//! Binary arguments travel as `{"$binary": hex}`: this client hands over one attachment at most,
+//! and
 //! without whatever else the event carries.
 
 use std::collections::HashMap;
