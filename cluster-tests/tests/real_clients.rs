@@ -214,7 +214,8 @@ async fn handlers_that_count_their_arguments_get_no_more_without_recovery() {
     }
 }
 
-/// With an offset behind it, this client would take the event for another.
+/// With an offset behind it, this client would take the event for another. It also ends an
+/// attachment at the byte 1e, which separates packets on polling: decimal digits have none.
 #[tokio::test]
 async fn rust_socketio_gets_binary_events_intact_without_recovery() {
     let stage = Stage::three().await.unwrap();
@@ -223,7 +224,7 @@ async fn rust_socketio_gets_binary_events_intact_without_recovery() {
     for by_query in [false, true] {
         clients.push(plain_client(&stage, &driver, WEBSOCKET, by_query).await);
     }
-    let binary = |number: u64| vec![json!({ "$binary": format!("{number:08x}00ff7f80") })];
+    let binary = |number: u64| vec![json!({ "$binary": format!("{number:08}00ff7f80") })];
     let expected = published(&stage, binary).await;
     for (_, _, heard) in &clients {
         assert_heard(heard, &expected, "rust_socketio").await;
