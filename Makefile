@@ -21,12 +21,17 @@ FUZZ := proto/fuzz
 FUZZ_TARGETS := frames payload query packet args assembler msgpack offset
 AUTOBAHN := $(INTEROP)/autobahn
 PYTHON2 ?= python2.7
+INTEROP_VENV := .tools/interop-venv
+# A client that brings OpenSSL: a workspace of its own, with its own lock file and target.
+INTEROP_RUST := $(INTEROP)/rust_socketio
 
-.PHONY: help run build test verify fix deny unit cluster chart page picture bench soak fuzz autobahn npm
+.PHONY: help run build test verify fix deny unit cluster interop rust-client chart page page-polling \
+	picture bench soak fuzz autobahn npm
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  PORT=$(PORT) for run; MINUTES=$(MINUTES) for soak; SECONDS=$(SECONDS) for fuzz; CLUSTER_THREADS=$(CLUSTER_THREADS) for test and cluster"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  PORT=$(PORT) for run; MINUTES=$(MINUTES) for soak and page-polling; SECONDS=$(SECONDS) for fuzz;"
+	@echo "  CLUSTER_THREADS=$(CLUSTER_THREADS) for test and cluster"
 
 run: build $(DEMO)/node_modules ## Start three nodes, a balancer and the demo page on PORT
 	@echo "Open http://127.0.0.1:$(PORT)/ in two windows. Ctrl-C stops everything; data stays in roomcast-data/dev."
@@ -56,8 +61,21 @@ unit: npm ## Tests within one process
 	$(CARGO) test --workspace --exclude roomcast-cluster-tests
 	node --test $(DEMO)/*.test.mjs
 
-cluster: build $(INTEROP)/node_modules ## Tests with real nodes, the stock client and kill -9
+cluster: build interop ## Tests with real nodes, stock clients and kill -9
 	ROOMCAST_BIN=$(BIN) $(CARGO) test -p roomcast-cluster-tests -- --test-threads=$(CLUSTER_THREADS)
+
+interop: $(INTEROP)/node_modules $(INTEROP_VENV)/ready rust-client ## Fetch the clients of the tests: npm, PyPI, crates.io
+
+$(INTEROP_VENV)/ready: $(INTEROP)/python/requirements.txt
+	@.ci/need "python3 -c 'import venv, ensurepip'" python3 python3-venv
+	@echo "pip: installing what $< names into $(@D)"
+	@python3 -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+rust-client:
+	@.ci/need "pkg-config --exists openssl && cc --version" build-essential pkg-config libssl-dev
+	$(CARGO) build --locked --manifest-path $(INTEROP_RUST)/Cargo.toml --target-dir $(INTEROP_RUST)/target
 
 chart: build ## Check the Helm chart with a real Helm, against the binary's own flags
 	@.ci/need "python3 -c 'import venv, ensurepip'" python3 python3-venv
@@ -66,6 +84,10 @@ chart: build ## Check the Helm chart with a real Helm, against the binary's own 
 page: build $(DEMO)/node_modules ## Play the demo in headless Chromium: two windows, a killed node
 	@.ci/need "chromium --version" chromium
 	cd $(DEMO) && node screenshot.mjs --bin $(BIN) --kill
+
+page-polling: build $(DEMO)/node_modules ## A long-polling chat in Chromium for MINUTES, nodes killed and restarted
+	@.ci/need "chromium --version" chromium
+	cd $(DEMO) && node polling.mjs --bin $(BIN) --minutes $(MINUTES)
 
 picture: build $(DEMO)/node_modules ## The same, and take README's picture (docs/page.png)
 	@.ci/need "chromium --version" chromium

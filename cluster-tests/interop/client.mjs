@@ -9,6 +9,8 @@ import msgpack from "socket.io-msgpack-parser";
 const parsers = { msgpack };
 const managers = new Map();
 const sockets = new Map();
+// Those that were made with `retries`: they send again by themselves, at the pace of `ackTimeout`.
+const retrying = new Set();
 
 const report = (...line) => process.stdout.write(JSON.stringify(line) + "\n");
 
@@ -62,7 +64,10 @@ function watch(number, socket) {
 
 const commands = {
   open(command) {
-    const socket = managerOf(command).socket(command.namespace, { auth: command.auth });
+    const { retries, ackTimeout } = command.options;
+    const options = { auth: command.auth, retries, ackTimeout };
+    const socket = managerOf(command).socket(command.namespace, options);
+    if (retries) retrying.add(command.socket);
     sockets.set(command.socket, socket);
     watch(command.socket, socket);
     socket.connect();
@@ -70,7 +75,8 @@ const commands = {
   emit({ socket, event, args, call, wait }) {
     const target = sockets.get(socket);
     if (call === null) return target.emit(event, ...fromJson(args));
-    return target.timeout(wait).emit(event, ...fromJson(args), (error, answer) => {
+    const timed = retrying.has(socket) ? target : target.timeout(wait);
+    return timed.emit(event, ...fromJson(args), (error, answer) => {
       if (error) report("failed", call, error.message);
       else report("answer", call, toJson(answer ?? null));
     });

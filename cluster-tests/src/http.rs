@@ -1,4 +1,4 @@
-//! One HTTP request on a connection of its own: health, readiness, status and metrics.
+//! One HTTP request on a connection of its own: health, readiness, status, metrics, long-polling.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -38,6 +39,8 @@ pub struct Answer {
     pub status: u16,
     /// The whole body, lossily as text.
     pub body: String,
+    /// The `Retry-After` header.
+    pub retry_after: Option<String>,
 }
 
 /// GET.
@@ -45,7 +48,20 @@ pub struct Answer {
 /// # Errors
 /// When there is no answer.
 pub async fn get(addr: SocketAddr, path: &str) -> Result<Answer, HttpError> {
-    request(addr, "GET", path, Bytes::new()).await
+    get_within(addr, path, REQUEST_TIMEOUT).await
+}
+
+/// GET of something that lets its client wait.
+///
+/// # Errors
+/// When there is no answer in time.
+pub async fn get_within(
+    addr: SocketAddr,
+    path: &str,
+    within: Duration,
+) -> Result<Answer, HttpError> {
+    let request = Request::get(path).body(Full::default())?;
+    send(addr, request, within).await
 }
 
 /// POST with a JSON body.
@@ -53,42 +69,57 @@ pub async fn get(addr: SocketAddr, path: &str) -> Result<Answer, HttpError> {
 /// # Errors
 /// When there is no answer.
 pub async fn post(addr: SocketAddr, path: &str, body: &str) -> Result<Answer, HttpError> {
-    request(addr, "POST", path, Bytes::copy_from_slice(body.as_bytes())).await
+    post_as(addr, path, "application/json", body).await
 }
 
-async fn request(
+/// POST with a body of the type that is given.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn post_as(
     addr: SocketAddr,
-    method: &str,
     path: &str,
-    body: Bytes,
+    content_type: &str,
+    body: &str,
 ) -> Result<Answer, HttpError> {
-    timeout(REQUEST_TIMEOUT, exchange(addr, method, path, body))
+    let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
+    let request = Request::post(path)
+        .header("content-type", content_type)
+        .body(body)?;
+    send(addr, request, REQUEST_TIMEOUT).await
+}
+
+async fn send(
+    addr: SocketAddr,
+    request: Request<Full<Bytes>>,
+    within: Duration,
+) -> Result<Answer, HttpError> {
+    timeout(within, exchange(addr, request))
         .await
         .map_err(|_| HttpError::Timeout)?
 }
 
 async fn exchange(
     addr: SocketAddr,
-    method: &str,
-    path: &str,
-    body: Bytes,
+    mut request: Request<Full<Bytes>>,
 ) -> Result<Answer, HttpError> {
     let stream = TcpStream::connect(addr).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", addr.to_string())
-        .header("content-type", "application/json")
-        .header("connection", "close")
-        .body(Full::new(body))?;
+    let host = HeaderValue::from_str(&addr.to_string()).map_err(hyper::http::Error::from)?;
+    request.headers_mut().insert(HOST, host);
+    let close = HeaderValue::from_static("close");
+    request.headers_mut().insert(CONNECTION, close);
     let exchange = async {
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.map(ToOwned::to_owned);
         let body = response.into_body().collect().await?.to_bytes();
         Ok(Answer {
             status,
             body: String::from_utf8_lossy(&body).into_owned(),
+            retry_after,
         })
     };
     tokio::pin!(connection);

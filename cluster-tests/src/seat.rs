@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -35,7 +34,7 @@ const SEATED_WITHIN: Duration = Duration::from_secs(30);
 /// Which client sits there.
 #[derive(Debug, Clone)]
 pub enum Make {
-    /// The official JavaScript client.
+    /// A client from a registry, over WebSocket.
     Stock(Arc<StockDriver>),
     /// The same with these options of its manager, over those of the driver.
     StockWith(Arc<StockDriver>, Map<String, Value>),
@@ -46,7 +45,7 @@ pub enum Make {
 }
 
 /// What a seat is made with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SeatSpec {
     /// Shown in faults.
     pub name: String,
@@ -62,6 +61,16 @@ pub struct SeatSpec {
     pub upstreams: Vec<SocketAddr>,
     /// The node for the first connection.
     pub route: Route,
+    /// Sees all signals too, before the oracle does.
+    pub witness: Option<Tap>,
+}
+
+impl std::fmt::Debug for SeatSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SeatSpec")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A subscriber; its client ends when this is dropped.
@@ -75,11 +84,24 @@ pub struct Seat {
     pub client: Client,
     /// Its number in the oracle.
     pub number: usize,
+    /// Whether its client brings back its session when it returns.
+    pub resumes: bool,
     oracle: Oracle,
     wanted: Arc<Mutex<BTreeSet<String>>>,
     /// Session whose rooms are all joined.
     seated: watch::Receiver<u64>,
     keeper: JoinHandle<()>,
+}
+
+impl Make {
+    /// Whether it brings back its session when it returns.
+    #[must_use]
+    pub fn resumes(&self) -> bool {
+        match self {
+            Self::Stock(driver) | Self::StockWith(driver, _) => driver.package().resumes(),
+            Self::Sdk | Self::Raw => true,
+        }
+    }
 }
 
 impl Seat {
@@ -103,7 +125,8 @@ impl Seat {
     pub async fn start(spec: SeatSpec, oracle: &Oracle) -> io::Result<Self> {
         let link = Link::start(spec.upstreams, spec.route).await?;
         let number = oracle.subscriber(&spec.name);
-        let tap = tap(oracle.clone(), number);
+        let tap = tap(oracle.clone(), number, spec.witness);
+        let resumes = spec.make.resumes();
         let client = match spec.make {
             Make::Stock(driver) => {
                 let stock = StockSpec {
@@ -138,9 +161,9 @@ impl Seat {
                 Client::Raw(RawClient::start(raw, tap))
             }
         };
-        Ok(Self::keep(
-            spec.name, spec.rooms, link, client, number, oracle,
-        ))
+        let mut seat = Self::keep(spec.name, spec.rooms, link, client, number, oracle);
+        seat.resumes = resumes;
+        Ok(seat)
     }
 
     /// A seat for another namespace on the connection of a stock client's seat; its own link
@@ -163,7 +186,7 @@ impl Seat {
         };
         let name = format!("{} in {namespace}", other.name);
         let number = oracle.subscriber(&name);
-        let tap = tap(oracle.clone(), number);
+        let tap = tap(oracle.clone(), number, None);
         let client = Client::Stock(driver.open_beside(socket, namespace, tap).await);
         let link = Link::start(Vec::new(), Route::Nowhere).await?;
         let seat = Self::keep(name, rooms, link, client, number, oracle);
@@ -194,6 +217,7 @@ impl Seat {
             link,
             client,
             number,
+            resumes: true,
             oracle: oracle.clone(),
             wanted,
             seated,
@@ -295,19 +319,20 @@ impl Drop for Seat {
 }
 
 /// Tells the oracle what arrives, in the order it arrives.
-fn tap(oracle: Oracle, number: usize) -> Tap {
-    let others = AtomicU64::new(0);
-    Arc::new(move |signal: &Signal| match signal {
-        Signal::Connected {
-            recovered: false, ..
-        } => {
-            oracle.fresh(number);
+fn tap(oracle: Oracle, number: usize, witness: Option<Tap>) -> Tap {
+    Arc::new(move |signal: &Signal| {
+        if let Some(witness) = &witness {
+            witness(signal);
         }
-        Signal::Event(event) if event.name == EVENT => hear(&oracle, number, event),
-        Signal::Event(_) => {
-            others.fetch_add(1, Ordering::Relaxed);
+        match signal {
+            Signal::Connected {
+                recovered: false, ..
+            } => {
+                oracle.fresh(number);
+            }
+            Signal::Event(event) if event.name == EVENT => hear(&oracle, number, event),
+            _ => {}
         }
-        _ => {}
     })
 }
 

@@ -1,10 +1,10 @@
-//! The official `socket.io-client` from npm: one Node process with any number of clients, told what
-//! to do over its stdin and heard over its stdout (`interop/client.mjs`).
+//! Clients as their registries have them, the official `socket.io-client` before all: one process
+//! with any number of clients of one package, told what to do over its stdin and heard over its
+//! stdout.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,11 +13,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::client::{CallError, Event, Monitor, Signal, Tap};
+use crate::package::Package;
 
 /// Commands in line at most; more wait.
 const COMMANDS_MAX: usize = 4096;
@@ -33,7 +34,7 @@ pub struct StockSpec {
     pub namespace: String,
     /// CONNECT's payload.
     pub auth: Map<String, Value>,
-    /// Options of the manager, over those of the driver.
+    /// Options as the package takes them, over those of the driver.
     pub options: Map<String, Value>,
 }
 
@@ -56,9 +57,11 @@ struct Desk {
     calls: HashMap<u32, oneshot::Sender<Result<Value, CallError>>>,
 }
 
-/// The Node process; it ends when this is dropped.
+/// The process; it ends when this is dropped.
 #[derive(Debug)]
 pub struct StockDriver {
+    /// What it drives.
+    package: Package,
     commands: mpsc::Sender<Value>,
     desk: Arc<Mutex<Desk>>,
     numbers: AtomicU32,
@@ -66,19 +69,21 @@ pub struct StockDriver {
 }
 
 impl StockDriver {
-    /// Starts the process.
+    /// Starts the official client's process.
     ///
     /// # Errors
     /// When Node or its packages are missing.
     pub fn start() -> io::Result<Arc<Self>> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop");
-        if !folder.join("node_modules/socket.io-client").is_dir() {
-            let hint = "socket.io-client is missing: run `npm ci` in cluster-tests/interop";
-            return Err(io::Error::new(io::ErrorKind::NotFound, hint));
-        }
-        let mut process = Command::new("node")
-            .arg("client.mjs")
-            .current_dir(folder)
+        Self::of(Package::SocketIoClient)
+    }
+
+    /// Starts the process of any package.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub fn of(package: Package) -> io::Result<Arc<Self>> {
+        let mut process = package
+            .command()?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -90,11 +95,18 @@ impl StockDriver {
         tokio::spawn(write_commands(stdin, inbox));
         tokio::spawn(read_reports(stdout, Arc::clone(&desk)));
         Ok(Arc::new(Self {
+            package,
             commands,
             desk,
             numbers: AtomicU32::new(1),
             _process: process,
         }))
+    }
+
+    /// What it drives.
+    #[must_use]
+    pub fn package(&self) -> Package {
+        self.package
     }
 
     /// A new client on a connection of its own.
@@ -221,7 +233,7 @@ async fn read_reports(stdout: ChildStdout, desk: Arc<Mutex<Desk>>) {
     while let Ok(Some(line)) = lines.next_line().await {
         match serde_json::from_str::<Vec<Value>>(&line) {
             Ok(report) => deal(report, &desk),
-            Err(error) => eprintln!("client.mjs printed {line:?}: {error}"),
+            Err(error) => eprintln!("a driver printed {line:?}: {error}"),
         }
     }
 }
@@ -273,7 +285,7 @@ fn deal(mut report: Vec<Value>, desk: &Mutex<Desk>) {
             },
             offset: report[4].as_str().map(ToOwned::to_owned),
         }),
-        other => return eprintln!("client.mjs reported {other:?}"),
+        other => return eprintln!("a driver reported {other:?}"),
     };
     monitor.signal(&signal);
 }

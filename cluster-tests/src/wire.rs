@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::http::HttpError;
 use crate::payload::{BINARY, hex, unhex};
 
 /// Handshakes and single writes that take longer have failed.
@@ -38,6 +39,9 @@ pub enum WireError {
     /// WebSocket.
     #[error("websocket failed")]
     WebSocket(#[source] Box<tungstenite::Error>),
+    /// HTTP, of a polling client.
+    #[error("http failed")]
+    Http(#[from] HttpError),
     /// Not what the protocol says.
     #[error("not the protocol: {0}")]
     Protocol(String),
@@ -127,6 +131,18 @@ impl Wire {
     /// Sends one Engine.IO packet as text; false when the connection is gone.
     pub async fn send(&mut self, text: String) -> bool {
         self.send_message(Message::text(text)).await
+    }
+
+    /// Sends Engine.IO packets in one write, so that they arrive in one breath; false when the
+    /// connection is gone.
+    pub async fn send_together(&mut self, packets: &[String]) -> bool {
+        let sending = async {
+            for packet in packets {
+                self.ws.feed(Message::text(packet.as_str())).await?;
+            }
+            self.ws.flush().await
+        };
+        matches!(timeout(STEP_TIMEOUT, sending).await, Ok(Ok(())))
     }
 
     /// Sends a Socket.IO packet with its attachments; false when the connection is gone.

@@ -84,6 +84,7 @@ async fn a_stock_client_that_connects_without_a_leader_gets_in_later() {
             auth: serde_json::Map::new(),
             upstreams: stage.cluster.clients(),
             route: Route::Only(0),
+            witness: None,
         };
         let seat = Seat::start(spec, &stage.oracle).await.unwrap();
         sleep(GAP).await;

@@ -382,6 +382,29 @@ fn every_metric_is_counted_somewhere() {
     expect_none(&idle);
 }
 
+#[test]
+fn every_test_that_the_table_of_wire_rules_names_exists() {
+    let text = std::fs::read_to_string(root().join("cluster-tests/README.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let words = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    // A test's name is a claim: no other word has as many underscores.
+    let names: BTreeSet<&str> = words
+        .filter(|word| word.matches('_').count() > 3 && !word.contains('/'))
+        .collect();
+    assert!(names.len() > 15, "the table is not found: {names:?}");
+    let sources = sources();
+    let exists = |name: &str| {
+        let function = format!("fn {name}(");
+        sources.iter().any(|source| source.text.contains(&function))
+    };
+    let missing: Vec<String> = names
+        .into_iter()
+        .filter(|name| !exists(name))
+        .map(|name| format!("cluster-tests/README.md names {name}, which is nowhere"))
+        .collect();
+    expect_none(&missing);
+}
+
 /// Files from which the compiler starts.
 fn is_crate_root(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
@@ -393,6 +416,7 @@ fn is_crate_root(path: &str) -> bool {
             | ["tests" | "examples" | "benches", _]
             | ["tests" | "examples" | "benches", _, "main.rs"]
             | ["fuzz", "fuzz_targets", _]
+            | ["interop", _, "src", "main.rs"]
     )
 }
 

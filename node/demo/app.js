@@ -73,7 +73,8 @@ async function insist(event, ...args) {
 
 function connect() {
   socket = io({
-    transports: ["websocket"],
+    // `?transports=polling` and `?transports=polling,websocket` show the others.
+    transports: (wanted.get("transports") ?? "websocket").split(","),
     // In development mode the identity is what the client says; in production a token proves it.
     auth: { identity: nick },
     reconnectionDelay: RECONNECT_MS,
@@ -120,7 +121,17 @@ async function findNode() {
   if (!answer?.node) return;
   node = answer.node;
   view.node(answer.node, answer.pid);
-  if (!absence) view.status("live", `Connected to node ${answer.node}`);
+  const { engine } = socket.io;
+  showWhere(engine);
+  engine.once("upgrade", () => showWhere(engine));
+}
+
+// WebSocket is what everybody expects: only the other transport is named.
+function showWhere(engine) {
+  if (absence || engine !== socket.io.engine) return;
+  const transport = engine.transport.name;
+  const over = transport === "websocket" ? "" : ` over ${transport}`;
+  view.status("live", `Connected to node ${node}${over}`);
 }
 
 // Joins on every connect, the recovered ones too, where the room is still joined: the answer stands
@@ -336,6 +347,7 @@ function start() {
   const cuts = { cut: () => cut(0), cutLong: () => cut(CUT_LONG_MS) };
   view.on({ join, leave, open, say, rename, toggleTicker, ...cuts });
   view.nick(nick);
+  if (wanted.has("transports")) view.second({ transports: wanted.get("transports") });
   sessionStorage.setItem("nick", nick);
   if (typeof io !== "function") {
     view.status("failed", "The Socket.IO client is not installed");

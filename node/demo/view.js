@@ -158,6 +158,11 @@ export const view = {
     at("kill").firstElementChild.textContent = kill;
   },
 
+  // What the link to a second window asks for.
+  second(query) {
+    at("second").href = `/?${new URLSearchParams(query)}`;
+  },
+
   nick(name) {
     at("nick").value = name;
   },

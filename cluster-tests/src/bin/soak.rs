@@ -90,6 +90,7 @@ async fn seat(
         auth: serde_json::Map::new(),
         upstreams: stage.cluster.clients(),
         route: Route::Only(number % NODES),
+        witness: None,
     };
     Seat::take(spec, oracle).await.expect("a link can listen")
 }

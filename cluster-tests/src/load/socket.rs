@@ -46,7 +46,9 @@ impl LeanSocket {
     pub async fn connect_by_polling(first: SocketAddr, second: SocketAddr) -> io::Result<Self> {
         const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
         let body = |answer: Result<Answer, _>| match answer {
-            Ok(Answer { status: 200, body }) => Ok(body),
+            Ok(Answer {
+                status: 200, body, ..
+            }) => Ok(body),
             other => Err(io::Error::other(format!("{other:?}"))),
         };
         let opened = body(http::get(first, POLLING).await)?;
