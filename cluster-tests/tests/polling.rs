@@ -22,7 +22,7 @@ const BOTH: &[&str] = &["polling", "websocket"];
 /// Variable with another number of rounds, in each of which every node is killed once.
 const ROUNDS: &str = "ROUNDS";
 /// Time that a client has to open, to upgrade and to be busy before it is cut again.
-const CUT_EVERY: Duration = Duration::from_millis(350);
+const CUT_EVERY: Duration = Duration::from_millis(1500);
 
 /// `each` polling clients and as many that try to upgrade for each node, behind balancers that send
 /// every connection, here every request, to the next node.
@@ -86,7 +86,7 @@ async fn polling_sessions_outlive_their_owners_under_load() {
         stage.seats.iter().map(resumes).collect::<Vec<_>>()
     );
     for seat in stage.seats.iter().filter(|seat| is_upgrading(&seat.name)) {
-        assert!(resumes(seat) > 3, "{} was not cut", seat.name);
+        assert!(resumes(seat) > 1, "{} was not cut", seat.name);
     }
     stage.finish("polling, owners killed under load").await;
 }
