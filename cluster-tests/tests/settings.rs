@@ -32,7 +32,7 @@ const SETTINGS: [(&str, &str, &str); 11] = [
     ("--event-bytes-max", "2kB", "1MB"),
     ("--rooms-per-socket-max", "100", "4"),
     ("--room-name-bytes-max", "32", "200"),
-    ("--namespaces-max", "1", "10000"),
+    ("--namespaces-max", "3", "10000"),
     ("--lease", "3s", "6s"),
 ];
 
