@@ -1,6 +1,6 @@
 //! Volatile events beside a long replay. A stock client takes the last text of any event for its
-//! new offset, so one that came in the middle of a replay with the wrong position would cut a hole into
-//! what is replayed after the next cut, or let some of it come twice.
+//! new offset, so one that came in the middle of a replay with the wrong position would cut a hole
+//! into what is replayed after the next cut, or let some of it come twice.
 
 #![allow(
     clippy::unwrap_used,
