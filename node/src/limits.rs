@@ -41,6 +41,8 @@ pub const CLOSE_LINGER_BYTES_MAX: usize = 256 * 1024;
 /// Time a closing session on polling has to fetch what waits and then its close packet, each with a
 /// GET of its own. After that its next GET is answered as unknown, which ends it as well.
 pub const POLLING_CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes of a GET's `t` that are remembered; a longer one is not looked at.
+pub const STAMP_BYTES_MAX: usize = 64;
 /// How long a client's close by POST waits for the GET that the client sent beside it.
 pub const POLLING_RACE_DEADLINE: Duration = Duration::from_millis(50);
 /// Time from a WebSocket's arrival for a session on polling to the end of its upgrade (reference

@@ -56,7 +56,7 @@ impl Forwarder {
         let client = consensus.forward_client(owner);
         let mut client = client.ok_or(RequestError::Unknown)?;
         let (kind, body) = match request {
-            Forwarded::Get => (ForwardKind::Get, Bytes::new()),
+            Forwarded::Get(stamp) => (ForwardKind::Get, stamp.into()),
             Forwarded::Post(body) => (ForwardKind::Post, body),
             Forwarded::BrokenPost => (ForwardKind::BrokenPost, Bytes::new()),
         };
@@ -89,6 +89,7 @@ impl Owners for Forwarder {
             Err(RequestError::Unknown) => "unknown",
             Err(RequestError::Upgraded) => "upgraded",
             Err(RequestError::Overlap) => "overlap",
+            Err(RequestError::Repeated) => "repeated",
             Err(RequestError::Overloaded) => "overloaded",
         };
         crate::metrics::forwards(result).increment(1);
@@ -118,7 +119,10 @@ pub(super) async fn answer(
     let sid = Sid::parse(&request.sid);
     let sid = sid.ok_or_else(|| Status::invalid_argument("no id of a session"))?;
     let request = match kind {
-        ForwardKind::Get => Forwarded::Get,
+        ForwardKind::Get => {
+            let stamp = String::from_utf8(request.body.to_vec());
+            Forwarded::Get(stamp.unwrap_or_default())
+        }
         ForwardKind::Post => Forwarded::Post(request.body),
         ForwardKind::BrokenPost => Forwarded::BrokenPost,
         ForwardKind::Unspecified => return Err(Status::invalid_argument("no kind of request")),

@@ -120,12 +120,22 @@ async fn answer(
                     }
                 },
                 (Transport::Polling, RequestKind::Get | RequestKind::Other) => {
-                    polling::handle(shared, &owner, request).await
+                    let stamp = stamp(&query);
+                    polling::handle(shared, &owner, stamp, request).await
                 }
                 _ => Err(HandshakeError::BadRequest.into()),
             }
         }
     }
+}
+
+/// The client's `t`, when it tells one GET from the next: some clients send the second of their
+/// clock.
+fn stamp(query: &Query) -> String {
+    let tells = |stamp: &&str| {
+        stamp.len() <= limits::STAMP_BYTES_MAX && stamp.bytes().any(|byte| !byte.is_ascii_digit())
+    };
+    query.get("t").filter(tells).unwrap_or_default().to_owned()
 }
 
 /// Polling by `<script>` elements is for browsers of version 3; a client that asks for it could do

@@ -33,7 +33,7 @@ pub(super) async fn open(
         drop(permit);
     });
     let cookie = shared.http.cookie(&polling.session().sid());
-    let mut response = get(shared, &Owner::Here(polling), accepted).await?;
+    let mut response = get(shared, &Owner::Here(polling), String::new(), accepted).await?;
     if let Some(cookie) = cookie {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
@@ -48,14 +48,15 @@ pub(super) enum Owner {
     Other(Arc<dyn Owners>, Sid),
 }
 
-/// Answers a GET or a POST of a session.
+/// Answers a GET or a POST of a session; `stamp` is the query's `t`.
 pub(super) async fn handle(
     shared: &Arc<Shared>,
     owner: &Owner,
+    stamp: String,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Rejection> {
     match *request.method() {
-        Method::GET => get(shared, owner, Coding::accepted(request.headers())).await,
+        Method::GET => get(shared, owner, stamp, Coding::accepted(request.headers())).await,
         Method::POST => post(shared, owner, request).await,
         _ => Ok(empty(StatusCode::INTERNAL_SERVER_ERROR)),
     }
@@ -64,11 +65,12 @@ pub(super) async fn handle(
 async fn get(
     shared: &Shared,
     owner: &Owner,
+    stamp: String,
     accepted: Option<Coding>,
 ) -> Result<Response<Body>, Rejection> {
     let payload = match owner {
-        Owner::Here(polling) => polling.get().await,
-        Owner::Other(owners, sid) => owners.forward(*sid, Forwarded::Get).await,
+        Owner::Here(polling) => polling.get(stamp).await,
+        Owner::Other(owners, sid) => owners.forward(*sid, Forwarded::Get(stamp)).await,
     };
     match payload {
         Ok(payload) => Ok(answer_get(shared, payload, accepted).await),
@@ -228,7 +230,7 @@ fn refuse(error: RequestError) -> Result<Response<Body>, Rejection> {
 /// does not concern the session.
 pub(super) fn rejection(error: RequestError) -> Rejection {
     match error {
-        RequestError::Unknown => HandshakeError::UnknownSid.into(),
+        RequestError::Unknown | RequestError::Repeated => HandshakeError::UnknownSid.into(),
         RequestError::Upgraded | RequestError::Overlap => HandshakeError::BadRequest.into(),
         RequestError::Overloaded => Rejection::Later(Refused {
             retry_after_s: limits::RETRY_AFTER_S,

@@ -29,7 +29,9 @@ pub(super) fn outcome_of(error: RequestError) -> ForwardOutcome {
     match error {
         RequestError::Upgraded => ForwardOutcome::Upgraded,
         RequestError::Overlap => ForwardOutcome::Overlap,
-        RequestError::Unknown | RequestError::Overloaded => ForwardOutcome::Unknown,
+        RequestError::Unknown | RequestError::Repeated | RequestError::Overloaded => {
+            ForwardOutcome::Unknown
+        }
     }
 }
 

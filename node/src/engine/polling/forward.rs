@@ -12,8 +12,8 @@ use crate::engine::sid::Sid;
 /// A request on its way to the owner of its session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Forwarded {
-    /// Waits for a payload.
-    Get,
+    /// Waits for a payload; with the client's `t`, see [`super::Polling::get`].
+    Get(String),
     /// Brings one.
     Post(Bytes),
     /// A POST that was cut off or is not allowed.
@@ -49,7 +49,7 @@ impl Engine {
     ) -> Result<Bytes, RequestError> {
         let polling = self.polling(sid)?;
         match request {
-            Forwarded::Get => polling.get().await,
+            Forwarded::Get(stamp) => polling.get(stamp).await,
             Forwarded::Post(body) => polling.post()?.handle(body).await.map(|()| Bytes::new()),
             Forwarded::BrokenPost => {
                 drop(polling.post()?);

@@ -32,6 +32,8 @@ pub(crate) struct Link(Mutex<State>);
 struct State {
     /// Answers the GET that waits.
     get: Option<Waiting>,
+    /// The stamp of the last GET; empty when it had none.
+    stamp: String,
     /// How far the POST under way has come.
     post: Post,
     /// What carries the session.
@@ -85,10 +87,12 @@ pub(super) enum Writable {
 impl Link {
     // --- The HTTP side ---
 
-    /// A GET begins to wait.
+    /// A GET begins to wait. One with the stamp of the last is the same GET once more: what
+    /// answered it was lost on the way, and nobody could tell its client.
     pub(super) fn begin_get(
         &self,
         outbox: &Outbox,
+        stamp: String,
     ) -> Result<oneshot::Receiver<Result<Bytes, RequestError>>, RequestError> {
         let mut state = self.0.lock();
         state.on_polling()?;
@@ -98,6 +102,11 @@ impl Link {
             state.end(outbox);
             return Err(RequestError::Overlap);
         }
+        if !stamp.is_empty() && stamp == state.stamp {
+            state.end(outbox);
+            return Err(RequestError::Repeated);
+        }
+        state.stamp = stamp;
         let (answer, answered) = oneshot::channel();
         state.get = Some(answer);
         outbox.set_carried(true);

@@ -21,6 +21,10 @@ pub enum RequestError {
     /// Another request of the same kind is under way: the session is closed.
     #[error("another request is under way")]
     Overlap,
+    /// The last GET was sent again by something between us and the client, which has lost its
+    /// answer: the session is closed, and its client resumes.
+    #[error("a request was repeated")]
+    Repeated,
     /// Too many requests are forwarded to other nodes; this one was not.
     #[error("too many forwarded requests")]
     Overloaded,
@@ -51,13 +55,14 @@ impl Polling {
         self.session.link().expect("checked at construction")
     }
 
-    /// Waits for packets: the answer of a GET. Dropped before it is done, it ends the session: what
+    /// Waits for packets: the answer of a GET. `stamp` is the client's `t`, which differs from GET to
+    /// GET; empty when there is none. Dropped before it is done, it ends the session: what
     /// its client got of the answer cannot be known.
     ///
     /// # Errors
     /// [`RequestError`].
-    pub async fn get(&self) -> Result<Bytes, RequestError> {
-        let begun = self.link().begin_get(self.session.outbox());
+    pub async fn get(&self, stamp: String) -> Result<Bytes, RequestError> {
+        let begun = self.link().begin_get(self.session.outbox(), stamp);
         let answered = self.judge(begun)?;
         let mut cut = Cut::armed(self);
         let answer = answered.await;
@@ -77,7 +82,7 @@ impl Polling {
     }
 
     fn judge<T>(&self, begun: Result<T, RequestError>) -> Result<T, RequestError> {
-        if matches!(begun, Err(RequestError::Overlap)) {
+        if matches!(begun, Err(RequestError::Overlap | RequestError::Repeated)) {
             self.session.close(CloseReason::TransportError);
         }
         begun

@@ -74,6 +74,31 @@ async fn any_node_answers_for_the_owner() {
     assert_eq!(elsewhere.engine().registry().count(), 0);
 }
 
+/// HTTP clients repeat a GET by themselves when its connection ends before the answer has come: the
+/// node between may have died with what the owner had given it.
+#[tokio::test]
+async fn a_repeated_get_ends_the_session_instead_of_hiding_a_hole() {
+    let (owner, elsewhere, _other) = two();
+    for stamps in [["a1.5", "a1.5"], ["1764", "1764"], ["a", "b"]] {
+        let sid = begin(&owner).await;
+        let fetch = async |port: &ClientPort, stamp: &str, text: &str| {
+            assert_eq!(post(&owner, &sid, text).await, answer(200, "ok"));
+            let line = format!("GET {POLLING}&sid={sid}&t={stamp}");
+            let (status, body, _) = ask(port, &line, "Host: a\r\n").await;
+            (status, body)
+        };
+        let first = fetch(&elsewhere, stamps[0], "4lost").await;
+        assert_eq!(first, ("200".into(), "4lost".into()));
+        let second = fetch(&owner, stamps[1], "4next").await;
+        let expected = match stamps[0] {
+            "a1.5" => ("400".into(), UNKNOWN.into()),
+            // The clock of some clients has only seconds.
+            _ => ("200".into(), "4next".into()),
+        };
+        assert_eq!(second, expected, "{stamps:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_rules_hold_across_nodes() {
     let (owner, elsewhere, _other) = two();
