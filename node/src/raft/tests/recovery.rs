@@ -107,6 +107,9 @@ async fn a_follower_behind_a_purged_log_gets_a_snapshot_and_asks_others_for_what
     assert_ne!(*node.states[0].restored.lock(), 0);
     let wanted: Vec<(u64, Bytes)> = node.states[0].commands.lock()[40..60].to_vec();
     let indexes: Vec<u64> = wanted.iter().map(|(index, _)| *index).collect();
+    // The state is restored a moment before the log is told to begin behind it.
+    let begins = || node.consensus.status(0).first > indexes[19];
+    until("its log begins behind the snapshot", begins).await;
     let hole = node.consensus.read(0, &indexes).await.unwrap_err();
     assert!(matches!(hole, ReadError::Hole { first } if first > indexes[19]));
     let read = node.consensus.read_remote(0, &indexes).await.unwrap();
