@@ -55,9 +55,9 @@ impl Polling {
         self.session.link().expect("checked at construction")
     }
 
-    /// Waits for packets: the answer of a GET. `stamp` is the client's `t`, which differs from GET to
-    /// GET; empty when there is none. Dropped before it is done, it ends the session: what
-    /// its client got of the answer cannot be known.
+    /// Waits for packets: the answer of a GET. `stamp` is the client's `t`, which differs from GET
+    /// to GET; empty when there is none. Dropped before it is done, it ends the session: what its
+    /// client got of the answer cannot be known.
     ///
     /// # Errors
     /// [`RequestError`].
