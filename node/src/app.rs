@@ -202,7 +202,9 @@ fn adapter_start(config: &ServeConfig, peer: TcpListener, entropy: Entropy) -> S
             .collect(),
         groups: config.groups,
         timings: Timings::regional(),
+        disk_reserve_bytes: config.disk_reserve_bytes,
         log_cache_bytes_max: limits::LOG_CACHE_BYTES_MAX,
+        log_segment_bytes: limits::LOG_SEGMENT_BYTES,
         entropy: entropy.clone(),
         on_fatal: raft::exit_process(),
     };

@@ -13,6 +13,8 @@ pub mod shutdown;
 pub mod engine;
 pub mod state;
 
+mod wal;
+
 pub mod raft;
 
 pub mod adapter;

@@ -183,6 +183,9 @@ pub const SNAPSHOT_EVERY_ENTRIES: u64 = 100_000;
 pub const SNAPSHOT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
 /// Bytes of log entries kept in memory, over all groups.
 pub const LOG_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of one file of the log, preallocated; space comes back by files. A larger entry gets a
+/// file of its own.
+pub const LOG_SEGMENT_BYTES: u32 = 32 * 1024 * 1024;
 
 // --- Socket.IO and its handlers
 // --------------------------------------------------------------------

@@ -164,6 +164,20 @@ metrics_table! {
         "Changes of a group's known leader";
     Gauge log_first_index(group) "roomcast_log_first_index"
         "First entry kept in this node's log, by group";
+    Histogram log_write_seconds() "roomcast_log_write_seconds"
+        "Seconds for one write and sync of the log, whatever it holds";
+    Counter log_bytes_written() "roomcast_log_written_bytes_total"
+        "Bytes written to the log";
+    Gauge log_disk_bytes() "roomcast_log_disk_bytes"
+        "Bytes of the log's files, preallocated ones included";
+    Gauge log_memory_bytes() "roomcast_log_memory_bytes"
+        "Bytes of the log's index and of the entries that it keeps in memory";
+    Gauge log_space_low() "roomcast_log_space_low"
+        "1 while the log's disk has less than disk-reserve-bytes left, 2 below half of it";
+    Counter log_reclaimed_bytes() "roomcast_log_reclaimed_bytes_total"
+        "Bytes of log files removed because nobody needs them any more";
+    Counter log_copied_bytes() "roomcast_log_copied_bytes_total"
+        "Bytes copied to archives, so that the segments they stood in could go";
     Counter entries_applied() "roomcast_entries_applied_total"
         "Entries applied";
     Counter snapshots() "roomcast_snapshots_total"

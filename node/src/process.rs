@@ -11,7 +11,7 @@ pub const LOG_VARIABLE: &str = "ROOMCAST_LOG";
 /// Set by `roomcast dev` for its children: end when stdin does, because then the parent is gone.
 pub const PARENT_VARIABLE: &str = "ROOMCAST_PARENT_PIPE";
 
-const LOG_DEFAULT: &str = "info,openraft=error,raft_log=warn";
+const LOG_DEFAULT: &str = "info,openraft=error";
 
 /// A log filter that cannot be read.
 #[derive(Debug, thiserror::Error)]

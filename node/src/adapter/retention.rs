@@ -1,13 +1,16 @@
-//! Keeps the log's files from growing: snapshots when enough was written, and a purge pointer that
-//! follows what the replicated floors still need. Groups take turns, so that disks are not hit at
-//! once.
+//! Keeps the log's files from growing: snapshots when enough was written, a purge pointer behind
+//! them, and files that go when nothing in them is needed, by Raft or as history. Groups take
+//! turns, so that disks are not hit at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::group::Group;
 use super::groups::Adapter;
+use crate::ids::GroupId;
 use crate::limits;
+use crate::raft::Needs;
+use crate::state::GroupState;
 
 /// How often one group is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -17,6 +20,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 struct Kept {
     /// Last entry of the newest snapshot made here.
     snapshot: u64,
+    /// Of the one before it: what came later stays in the log for nodes that were away.
+    purge: u64,
     /// Bytes applied when it was made.
     bytes: u64,
 }
@@ -30,6 +35,7 @@ pub(crate) async fn run(adapter: Arc<Adapter>) {
             every.tick().await;
             look(&adapter, group, kept).await;
         }
+        reclaim(&adapter).await;
     }
 }
 
@@ -43,17 +49,54 @@ async fn look(adapter: &Adapter, group: &Group, kept: &mut Kept) {
         match consensus.snapshot(group.id).await {
             Ok(snapshot) => {
                 crate::metrics::snapshots().increment(1);
-                *kept = Kept { snapshot, bytes };
+                let purge = kept.snapshot;
+                *kept = Kept {
+                    snapshot,
+                    purge,
+                    bytes,
+                };
             }
             Err(error) => tracing::warn!(group = group.id, %error, "snapshot failed"),
         }
     }
-    // What a replay may still need stays in the log; and never more goes than a snapshot covers.
-    let needed = group.view().first_needed_index().unwrap_or(u64::MAX);
-    let purge = needed.saturating_sub(1).min(kept.snapshot);
-    if purge > status.first
-        && let Err(error) = consensus.purge(group.id, purge).await
+    // Raft's pointer only: what a replay may still need stays readable.
+    if kept.purge > status.first
+        && let Err(error) = consensus.purge(group.id, kept.purge).await
     {
         tracing::warn!(group = group.id, %error, "purge failed");
+    }
+}
+
+/// What is needed as history, as of now.
+struct Needed(Vec<GroupState>);
+
+impl Needs for Needed {
+    fn first(&self, group: GroupId) -> u64 {
+        let view = self.0.get(group as usize);
+        view.map_or(0, |view| view.first_needed_index().unwrap_or(u64::MAX))
+    }
+
+    fn needs(&self, group: GroupId, index: u64) -> bool {
+        let view = self.0.get(group as usize);
+        view.is_none_or(|view| view.needs_entry(index))
+    }
+}
+
+async fn reclaim(adapter: &Adapter) {
+    let views = adapter.groups().iter().map(|group| group.view());
+    let needed = Needed(views.collect());
+    let consensus = adapter.consensus();
+    match consensus.reclaim(needed).await {
+        Ok(reclaimed) => {
+            crate::metrics::log_reclaimed_bytes().increment(reclaimed.bytes);
+            crate::metrics::log_copied_bytes().increment(reclaimed.copied);
+        }
+        Err(error) => tracing::warn!(%error, "space could not be reclaimed"),
+    }
+    let (disk, memory) = consensus.log_size();
+    #[allow(clippy::cast_precision_loss, reason = "a gauge")]
+    {
+        crate::metrics::log_disk_bytes().set(disk as f64);
+        crate::metrics::log_memory_bytes().set(memory as f64);
     }
 }

@@ -129,6 +129,13 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         Node,
+        "disk-reserve-bytes",
+        "BYTES",
+        Some("256MiB"),
+        "Free space of the data directory's disk below which nothing new is written",
+    ),
+    key(
+        Node,
         "client-addr",
         "IP:PORT",
         Some("127.0.0.1:3000"),

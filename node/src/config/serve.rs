@@ -91,6 +91,8 @@ pub struct ServeConfig {
     pub node_id: NodeId,
     /// Directory of log and state; perhaps not there yet.
     pub data_dir: PathBuf,
+    /// Bytes of its disk that are left free.
+    pub disk_reserve_bytes: u64,
     /// Client port.
     pub client_addr: SocketAddr,
     /// API port.
@@ -139,6 +141,7 @@ impl ServeConfig {
             number(text, &(1..=limits::NODE_ID_MAX))
         });
         let data_dir = reader.required("data-dir", "DIR", future_directory);
+        let disk_reserve_bytes = reader.bytes("disk-reserve-bytes", 0..=1 << 40);
         let client_addr = reader.listen("client-addr");
         let api_addr = reader.listen("api-addr");
         let peer_addr = reader.listen("peer-addr");
@@ -172,6 +175,7 @@ impl ServeConfig {
         Some(Self {
             node_id,
             data_dir: data_dir?,
+            disk_reserve_bytes: disk_reserve_bytes?,
             client_addr: client_addr?,
             api_addr: api_addr?,
             peer_addr: peer_addr?,

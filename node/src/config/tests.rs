@@ -123,6 +123,7 @@ fn every_key_can_come_from_each_source() {
     let file = r#"
         node_id = 2
         data_dir = "d"
+        disk_reserve_bytes = "1GiB"
         client_addr = "0.0.0.0:1"
         api_addr = "0.0.0.0:2"
         peer_addr = "[::]:3"
@@ -152,6 +153,7 @@ fn every_key_can_come_from_each_source() {
     let texts = [
         ("node-id", "ROOMCAST_NODE_ID", "2"),
         ("data-dir", "ROOMCAST_DATA_DIR", "d"),
+        ("disk-reserve-bytes", "ROOMCAST_DISK_RESERVE_BYTES", "1GiB"),
         ("client-addr", "ROOMCAST_CLIENT_ADDR", "0.0.0.0:1"),
         ("api-addr", "ROOMCAST_API_ADDR", "0.0.0.0:2"),
         ("peer-addr", "ROOMCAST_PEER_ADDR", "[::]:3"),
@@ -181,6 +183,7 @@ node-id | 0 | `0` is out of bounds => 1 to
 node-id | one | `one` is no whole number => 1 to
 data-dir |  | is empty => a directory
 data-dir | Cargo.toml/x | `Cargo.toml` is no directory =>
+disk-reserve-bytes | much | `much` is no size =>
 client-addr | 3001 | `3001` is no address to listen on => IP:PORT
 api-addr | localhost:1 | `localhost:1` is no address to listen on =>
 peer-addr | 127.0.0.1:99999 | `127.0.0.1:99999` is no address to listen on =>

@@ -174,8 +174,12 @@ pub struct Config {
     pub groups: u32,
     /// Raft's clocks.
     pub timings: Timings,
-    /// Entries kept in memory, over all groups, bytes (the newest two log files come on top).
+    /// Bytes of the data directory's disk that are left free: below, nothing new is written.
+    pub disk_reserve_bytes: u64,
+    /// Entries kept in memory, over all groups, bytes.
     pub log_cache_bytes_max: usize,
+    /// Size of one file of the log, bytes.
+    pub log_segment_bytes: u32,
     /// Makes the cluster's id.
     pub entropy: Entropy,
     /// What to do when this node must not go on.
@@ -190,7 +194,9 @@ impl std::fmt::Debug for Config {
             .field("initial_cluster", &self.initial_cluster)
             .field("groups", &self.groups)
             .field("timings", &self.timings)
+            .field("disk_reserve_bytes", &self.disk_reserve_bytes)
             .field("log_cache_bytes_max", &self.log_cache_bytes_max)
+            .field("log_segment_bytes", &self.log_segment_bytes)
             .finish_non_exhaustive()
     }
 }
@@ -269,6 +275,14 @@ pub enum StartError {
     /// The identity is there, a group's log is not.
     #[error("{0} is missing: part of this node's data is gone; replace the node by a new id")]
     LogMissing(PathBuf),
+    /// The log is damaged, incomplete, or another node's.
+    #[error("log in {dir}: {reason}")]
+    Log {
+        /// Its directory.
+        dir: PathBuf,
+        /// What was found, where, and what to do.
+        reason: String,
+    },
     /// openraft refused to start.
     #[error("group {group} does not start: {reason}")]
     Group {
@@ -288,6 +302,9 @@ pub enum ProposeError {
     /// Longer than [`super::ENTRY_BYTES_MAX`].
     #[error("the command is larger than an entry may be")]
     TooLarge,
+    /// This node's disk is nearly full.
+    #[error("this node's disk has less than disk-reserve-bytes left")]
+    LowSpace,
     /// Shutting down, or the group has failed.
     #[error("the group is stopped")]
     Stopped,

@@ -2,6 +2,7 @@
 //! calls to the groups, stops it. Clones share it.
 
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,14 +23,18 @@ use super::api::{
     SnapshotError, StartError, StateMachine,
 };
 use super::founding;
+use super::gate::Gate;
 use super::group::Group;
 use super::identity::{self, Identity};
 use super::peers::{Class, Peers};
 use super::service::Local;
 use super::settings::QUESTION_TIMEOUT;
+use super::space;
 use super::start;
+use super::state_machine::blocking;
 use super::types::{PeerNode, TypeConfig};
 use crate::ids::{GroupId, NodeId};
+use crate::wal::{Needs, Reclaimed, Wal};
 
 /// How long the peer port may take to end; its connections are cut before.
 const SERVER_STOP: Duration = Duration::from_secs(2);
@@ -46,6 +51,8 @@ struct Inner {
     local: Arc<Local>,
     /// The groups, by number.
     groups: Vec<Arc<Group>>,
+    /// Their log.
+    wal: Wal,
     /// The peer port.
     server: Mutex<Option<JoinHandle<()>>>,
     /// Ends the peer port and its connections.
@@ -89,26 +96,30 @@ impl Consensus {
 
         let identity = founding::enter(&config, &local, stored).await?;
         start::become_member(&local, &identity);
+        let (wal, may_lack) = start::open_log(&config, &identity).await?;
         let mut groups = Vec::new();
         for id in 0..identity.groups {
-            let started = Group::start(id, &config, &identity, peers.clone(), machine(id)).await;
+            let gate = Gate::new(may_lack);
+            let started = Group::start(id, &config, &wal, gate, peers.clone(), machine(id)).await;
             match started {
                 Ok(group) => groups.push(Arc::new(group)),
                 Err(e) => {
-                    stop_groups(&groups).await;
+                    stop_groups(&groups, &wal).await;
                     return Err(e);
                 }
             }
         }
         if let Err(e) = start::initialize(&config, &identity, &groups).await {
-            stop_groups(&groups).await;
+            stop_groups(&groups, &wal).await;
             return Err(e);
         }
         local.groups.get_or_init(|| groups.clone());
+        tokio::spawn(space::watch(wal.clone(), groups.clone(), token.clone()));
         let (server, lock) = (Mutex::new(Some(server)), Mutex::new(Some(lock)));
         let inner = Inner {
             local,
             groups,
+            wal,
             server,
             stop: token,
             _stop_on_drop: stop_on_drop,
@@ -268,6 +279,26 @@ impl Consensus {
         purge.map_err(|_| SnapshotError::Stopped)
     }
 
+    /// Removes files of the log of which nothing is needed any more: neither by Raft nor by
+    /// `needs`.
+    ///
+    /// # Errors
+    /// The disk.
+    pub(crate) async fn reclaim(
+        &self,
+        needs: impl Needs + Send + Sync + 'static,
+    ) -> io::Result<Reclaimed> {
+        let wal = self.inner.wal.clone();
+        blocking(move || wal.reclaim(&needs)).await
+    }
+
+    /// Bytes of the log's files, and bytes that it keeps in memory.
+    #[must_use]
+    pub fn log_size(&self) -> (u64, usize) {
+        let (index, cache, _) = self.inner.wal.memory();
+        (self.inner.wal.size().1, index + cache)
+    }
+
     /// Hands a group's leadership to a voter; ignored when this node does not lead it. Seen in
     /// [`Self::watch`]; the other node may turn out not to be ready for it.
     ///
@@ -345,8 +376,8 @@ impl Consensus {
     /// Stops all groups without handing leadership over, cuts the peer port's connections, and
     /// releases the data directory. What was appended is on disk.
     pub async fn shutdown(&self) {
-        stop_groups(&self.inner.groups).await;
         let inner = &self.inner;
+        stop_groups(&inner.groups, &inner.wal).await;
         inner.stop.cancel();
         inner.local.peers.disconnect();
         let server = inner.server.lock().take();
@@ -378,6 +409,11 @@ fn change_error(
     }
 }
 
-async fn stop_groups(groups: &[Arc<Group>]) {
+/// Stops the groups, then closes their log.
+async fn stop_groups(groups: &[Arc<Group>], wal: &Wal) {
     futures_util::future::join_all(groups.iter().map(|group| group.stop())).await;
+    let wal = wal.clone();
+    if let Err(e) = tokio::task::spawn_blocking(move || wal.close()).await {
+        tracing::warn!(error = %e, "the log did not close cleanly");
+    }
 }

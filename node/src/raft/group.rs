@@ -21,7 +21,8 @@ use super::api::{
     Config, FatalHook, GroupStatus, ProposeError, ReadError, SnapshotError, StartError,
     StateMachine,
 };
-use super::identity::{Identity, group_dir};
+use super::gate::Gate;
+use super::identity::group_dir;
 use super::log_store::LogStore;
 use super::network::Network;
 use super::peers::Peers;
@@ -30,6 +31,7 @@ use super::snapshot::SnapshotStore;
 use super::state_machine::{Machine, blocking};
 use super::types::{Proposal, TypeConfig};
 use crate::ids::{GroupId, NodeId};
+use crate::wal::{Space, Wal};
 
 /// How often a snapshot is asked for again while an older one is being built.
 const SNAPSHOT_RETRY: Duration = Duration::from_millis(500);
@@ -44,6 +46,10 @@ pub(crate) struct Group {
     pub(crate) snapshots: Arc<SnapshotStore>,
     /// Its log.
     log: LogStore,
+    /// The log of all groups, for the space that it has.
+    pub(crate) wal: Wal,
+    /// Whether it may vote.
+    pub(crate) gate: Arc<Gate>,
     /// Last applied index; ahead of `status`.
     applied: Arc<AtomicU64>,
     /// Derived from openraft's metrics.
@@ -59,28 +65,20 @@ impl Group {
     pub(crate) async fn start(
         id: GroupId,
         config: &Config,
-        identity: &Identity,
+        wal: &Wal,
+        gate: Gate,
         peers: Arc<Peers>,
         state: Arc<dyn StateMachine>,
     ) -> Result<Self, StartError> {
         let failed = |reason: String| StartError::Group { group: id, reason };
-        let dir = group_dir(&config.data_dir, id);
-        let log_dir = dir.join("log");
-        if identity.initialized && !log_dir.is_dir() {
-            return Err(StartError::LogMissing(log_dir));
-        }
-        let cache_bytes = config.log_cache_bytes_max / identity.groups.max(1) as usize;
-        let on_fatal = config.on_fatal.clone();
+        let log = LogStore::new(wal.group(id));
+        let snapshot_dir = group_dir(&config.data_dir, id).join("snapshots");
         let data_dir = config.data_dir.clone();
         let opened = blocking(move || {
-            create_durably(&data_dir, &log_dir)?;
-            let snapshots = SnapshotStore::open(dir.join("snapshots"))?;
-            Ok((
-                LogStore::open(&log_dir, cache_bytes, on_fatal)?,
-                Arc::new(snapshots),
-            ))
+            create_durably(&data_dir, &snapshot_dir)?;
+            SnapshotStore::open(snapshot_dir).map(Arc::new)
         });
-        let (log, snapshots) = opened.await.map_err(|e| failed(e.to_string()))?;
+        let snapshots = opened.await.map_err(|e| failed(e.to_string()))?;
         let applied = Arc::new(AtomicU64::new(0));
         let machine = Machine::new(state, snapshots.clone(), applied.clone());
         let network = Network {
@@ -91,6 +89,14 @@ impl Group {
         let raft_config = raft_config(&config.timings)?;
         let raft = Raft::new(config.node_id, raft_config, network, log.clone(), machine).await;
         let raft = raft.map_err(|e| failed(e.to_string()))?;
+        let gate = Arc::new(gate);
+        if gate.is_closed() {
+            tracing::warn!(
+                group = id,
+                "entries may be lost: no vote before it has caught up"
+            );
+            raft.runtime_config().elect(false);
+        }
         let (publish, status) = watch::channel(GroupStatus::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let watcher = Watcher {
@@ -100,14 +106,19 @@ impl Group {
             lease: config.timings.election_max,
             stopping: stopping.clone(),
             on_fatal: config.on_fatal.clone(),
+            gate: gate.clone(),
         };
-        tokio::spawn(watcher.run(raft.metrics()));
+        // Held only while it is needed: the last handle ends the group.
+        let gated = gate.is_closed().then(|| raft.clone());
+        tokio::spawn(watcher.run(raft.metrics(), gated));
         let snapshot_timeout = config.timings.install_snapshot;
         Ok(Self {
             id,
             raft,
             snapshots,
             log,
+            wal: wal.clone(),
+            gate,
             applied,
             status,
             stopping,
@@ -133,6 +144,9 @@ impl Group {
     pub(crate) async fn propose(&self, command: Bytes) -> Result<(), ProposeError> {
         if command.len() > ENTRY_BYTES_MAX {
             return Err(ProposeError::TooLarge);
+        }
+        if self.wal.space() < Space::Enough {
+            return Err(ProposeError::LowSpace);
         }
         let (accepted, index) = oneshot::channel();
         let proposal = Proposal {
@@ -198,15 +212,11 @@ impl Group {
         Err(SnapshotError::Slow)
     }
 
-    /// Stops openraft and closes the log.
+    /// Stops openraft; the log is closed when all groups have stopped.
     pub(crate) async fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         if let Err(e) = self.raft.shutdown().await {
             tracing::warn!(group = self.id, error = %e, "group did not stop cleanly");
-        }
-        let log = self.log.clone();
-        if let Err(e) = tokio::task::spawn_blocking(move || log.close()).await {
-            tracing::warn!(group = self.id, error = %e, "log did not close cleanly");
         }
     }
 
@@ -249,10 +259,16 @@ struct Watcher {
     /// Told of a failure: after a panic of its core a group never comes back by itself
     /// (openraft issue 2116).
     on_fatal: FatalHook,
+    /// Opened when the group has caught up.
+    gate: Arc<Gate>,
 }
 
 impl Watcher {
-    async fn run(self, mut metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>) {
+    async fn run(
+        self,
+        mut metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
+        mut gated: Option<Raft<TypeConfig, Machine>>,
+    ) {
         loop {
             let (status, lease_end, failure) = {
                 let metrics = metrics.borrow_watched();
@@ -260,6 +276,12 @@ impl Watcher {
                 let status = self.status_of(&metrics, lease_end);
                 (status, lease_end, metrics.running_state.clone().err())
             };
+            if self.gate.try_open(status.applied)
+                && let Some(raft) = gated.take()
+            {
+                tracing::info!(group = self.id, "it has caught up and votes again");
+                raft.runtime_config().elect(true);
+            }
             self.publish
                 .send_if_modified(|last| std::mem::replace(last, status) != status);
             let look_again = lease_end.filter(|_| status.leading);
@@ -324,7 +346,7 @@ async fn change_or<E>(
 
 /// Creates a directory below another; all between them are on stable storage, so that a lost one is
 /// never mistaken for one that did not exist yet.
-fn create_durably(root: &Path, dir: &Path) -> io::Result<()> {
+pub(super) fn create_durably(root: &Path, dir: &Path) -> io::Result<()> {
     std::fs::create_dir_all(dir)?;
     for dir in dir.ancestors() {
         File::open(dir)?.sync_all()?;

@@ -52,7 +52,7 @@ pub(crate) struct Founder {
 }
 
 /// Format written by this version.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl Identity {
     /// Of a node that is ready to found a cluster.
@@ -109,6 +109,12 @@ impl Identity {
         Ok(Some(identity))
     }
 
+    /// Whose log is in the directory: another node's or cluster's files are refused.
+    pub(crate) fn log_owner(&self) -> u64 {
+        let text = format!("{}/{}", self.cluster_id, self.node_id);
+        xxhash_rust::xxh3::xxh3_64(text.as_bytes())
+    }
+
     /// Replaces the directory's identity durably. Blocks.
     pub(crate) fn store(&self, dir: &Path) -> Result<(), StartError> {
         let write = || -> io::Result<()> {
@@ -133,6 +139,11 @@ impl Identity {
 /// An unreadable directory.
 pub fn stored_groups(dir: &Path) -> Result<Option<u32>, StartError> {
     Ok(Identity::load(dir)?.map(|identity| identity.groups))
+}
+
+/// The directory of the log of all groups.
+pub(crate) fn log_dir(dir: &Path) -> PathBuf {
+    dir.join("log")
 }
 
 /// The directory of a group's files.

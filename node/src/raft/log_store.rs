@@ -1,90 +1,47 @@
-//! A group's log on disk, behind openraft's traits: the seam where another log can come. It owns
-//! the
-//! `raft-log` instance of one group. An append is answered after fdatasync; a vote is on stable
-//! storage before `save_vote` returns; nothing is ever deleted but by `purge`.
+//! A group's log behind openraft's traits: what entries, votes and marks are in the records of
+//! [`crate::wal`]. An append is answered after fdatasync; a vote is on stable storage before
+//! `save_vote` returns.
 
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt, stream};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
-use parking_lot::RwLock;
-use raft_log::RaftLog;
-use raft_log::api::raft_log_writer::RaftLogWriter;
+use prost::Message;
+use roomcast_proto::peer as pb;
 use tokio::sync::oneshot;
 
-use super::api::{FatalHook, ReadError};
+use super::api::ReadError;
+use super::convert::{membership_from_wire, membership_to_wire};
 use super::settings::{ENTRY_BYTES_MAX, PAGE_BYTES, PAGE_ENTRY_COUNT_MAX};
-use super::types::{Content, LogEntry, LogId, TypeConfig, Vote, log_id};
-use super::wal_record::{Flushed, Waiter, WalPayload, WalTypes, WalVote};
+use super::types::{Content, LeaderId, LogEntry, LogId, TypeConfig, Vote, log_id};
+use crate::wal::{Done, EntryId, GroupLog, Record, SavedVote};
 
-/// A log file is closed at this size; the newest two are in memory as a whole.
-const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Read buffer of one file at start.
-const READ_BUFFER_BYTES: usize = 1024 * 1024;
-/// The flusher takes what comes within this time into one fdatasync. Not 0, with which every
-/// append would get its own.
-const FLUSH_LINGER: Duration = Duration::from_micros(50);
-/// Appends waiting for the disk; when full, the group's Raft core waits.
-const FLUSH_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What a record's payload is: nothing, a new leader's first entry.
+const KIND_BLANK: u8 = 0;
+/// An encoded command.
+const KIND_COMMAND: u8 = 1;
+/// An encoded membership.
+const KIND_MEMBERSHIP: u8 = 2;
 
 /// A group's log; clones share it.
 #[derive(Clone)]
 pub(crate) struct LogStore {
-    /// What clones share.
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    /// `None` once closed. Held for one operation in memory, or one entry from disk.
-    log: RwLock<Option<RaftLog<WalTypes>>>,
-    /// First index that was not purged.
-    first: AtomicU64,
-    /// Told when the disk fails.
-    on_fatal: FatalHook,
+    log: GroupLog,
 }
 
 impl LogStore {
-    /// Opens the log in `dir`, creates it when there is none. Blocks.
-    pub(crate) fn open(dir: &Path, cache_bytes: usize, on_fatal: FatalHook) -> io::Result<Self> {
-        std::fs::create_dir_all(dir)?;
-        let dir = dir
-            .to_str()
-            .ok_or_else(|| io::Error::other("the path is not UTF-8"))?;
-        let mut config = raft_log::Config::new(dir);
-        config.log_cache_capacity = Some(cache_bytes);
-        config.wal.chunk_max_size = Some(FILE_BYTES_MAX);
-        config.wal.read_buffer_size = Some(READ_BUFFER_BYTES);
-        config.wal.flush_batch_wait = Some(FLUSH_LINGER);
-        config.wal.flush_queue_max_bytes = Some(FLUSH_QUEUE_BYTES_MAX);
-        let log = RaftLog::<WalTypes>::open(Arc::new(config))?;
-        let first = log.log_state().purged().map_or(0, |purged| purged.1 + 1);
-        let shared = Shared {
-            log: RwLock::new(Some(log)),
-            first: AtomicU64::new(first),
-            on_fatal,
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+    /// Over a group's part of the node's log.
+    pub(crate) fn new(log: GroupLog) -> Self {
+        Self { log }
     }
 
-    /// Writes out what is queued and releases the directory. Later calls fail. Blocks.
-    pub(crate) fn close(&self) {
-        let log = self.shared.log.write().take();
-        drop(log);
-    }
-
-    /// First index that is still here.
+    /// First index that Raft has not given up; history before it may still be here.
     pub(crate) fn first(&self) -> u64 {
-        self.shared.first.load(Ordering::Acquire)
+        self.log.marks().first()
     }
 
     /// Commands by index, in the order asked for. Blocks on the disk when they are not cached.
@@ -92,13 +49,9 @@ impl LogStore {
     pub(crate) fn commands(&self, indexes: &[u64]) -> Result<Vec<(u64, Bytes)>, ReadError> {
         let mut commands = Vec::with_capacity(indexes.len());
         for &index in indexes {
-            let first = self.first();
-            if index < first {
-                return Err(ReadError::Hole { first });
-            }
-            match self.entry(index)?.map(|entry| entry.content) {
+            let entry = self.entry(index)?;
+            match entry.map(|entry| entry.content) {
                 Some(Content::Command(command)) => commands.push((index, command)),
-                // Purged since we asked where the log begins.
                 None if index < self.first() => {
                     return Err(ReadError::Hole {
                         first: self.first(),
@@ -111,49 +64,21 @@ impl LogStore {
     }
 
     fn entry(&self, index: u64) -> io::Result<Option<LogEntry>> {
-        self.with(|log| {
-            log.read(index, index + 1)
-                .next()
-                .transpose()
-                .map(|e| e.map(to_entry))
-        })
+        self.log.read(index)?.map(to_entry).transpose()
     }
 
     /// The index behind the last entry.
-    fn next(&self) -> io::Result<u64> {
-        self.with(|log| Ok(log.log_state().last().map_or(0, |last| last.1 + 1)))
-    }
-
-    fn with<T>(&self, f: impl FnOnce(&RaftLog<WalTypes>) -> io::Result<T>) -> io::Result<T> {
-        f(self.shared.log.read().as_ref().ok_or_else(closed)?)
-    }
-
-    fn with_mut<T>(
-        &self,
-        f: impl FnOnce(&mut RaftLog<WalTypes>) -> io::Result<T>,
-    ) -> io::Result<T> {
-        f(self.shared.log.write().as_mut().ok_or_else(closed)?)
-    }
-
-    fn flushed(&self, waiter: Waiter) -> Flushed {
-        Flushed {
-            waiter,
-            on_fatal: self.shared.on_fatal.clone(),
-        }
+    fn next(&self) -> u64 {
+        self.log.marks().next()
     }
 
     /// Makes a change and waits until it is on stable storage.
-    async fn write_durably(
-        &self,
-        change: impl FnOnce(&mut RaftLog<WalTypes>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    async fn durably(&self, change: impl FnOnce(Done) -> io::Result<()>) -> io::Result<()> {
         let (done, wait) = oneshot::channel();
-        let flushed = self.flushed(Waiter::Caller(done));
-        self.with_mut(|log| {
-            change(log)?;
-            log.flush(true, Some(flushed))
-        })?;
-        wait.await.map_err(|_| closed())?
+        // A caller that no longer waits is being dropped with its node.
+        change(Box::new(|result| drop(done.send(result))))?;
+        let closed = |_| io::Error::new(io::ErrorKind::NotConnected, "the log is closed");
+        wait.await.map_err(closed)?
     }
 
     /// Entries of a range from its start: at least one when there is one, and no more than
@@ -161,7 +86,6 @@ impl LogStore {
     fn page(&self, from: u64, to: u64, bytes_soft: usize) -> io::Result<Vec<LogEntry>> {
         let mut page = Vec::new();
         let mut bytes = 0;
-        // The lock is taken anew for each entry: an append does not wait for a page from disk.
         for index in from..to.min(from.saturating_add(PAGE_ENTRY_COUNT_MAX)) {
             let Some(entry) = self.entry(index)? else {
                 break;
@@ -197,23 +121,50 @@ fn bounds<RB: RangeBounds<u64>>(range: &RB) -> (u64, u64) {
     (from, to)
 }
 
-fn closed() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the log is closed")
+fn to_entry(record: Record) -> io::Result<LogEntry> {
+    let damaged = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+    let content = match record.kind {
+        KIND_BLANK => Content::Blank,
+        KIND_COMMAND => Content::Command(record.payload),
+        KIND_MEMBERSHIP => {
+            let wire =
+                pb::Membership::decode(record.payload).map_err(|e| damaged(e.to_string()))?;
+            let membership = membership_from_wire(wire).map_err(|e| damaged(e.to_string()))?;
+            Content::Membership(membership.into())
+        }
+        kind => return Err(damaged(format!("entries of kind {kind} are unknown"))),
+    };
+    Ok(LogEntry {
+        log_id: log_id(record.id.term, record.id.index),
+        content,
+    })
 }
 
-fn to_entry((id, payload): ((u64, u64), WalPayload)) -> LogEntry {
-    LogEntry {
-        log_id: log_id(id.0, id.1),
-        content: payload.0,
+fn to_record(entry: LogEntry) -> Record {
+    let (kind, payload) = match entry.content {
+        Content::Blank => (KIND_BLANK, Bytes::new()),
+        Content::Command(command) => (KIND_COMMAND, command),
+        Content::Membership(membership) => (
+            KIND_MEMBERSHIP,
+            membership_to_wire(&membership).encode_to_vec().into(),
+        ),
+    };
+    Record {
+        id: from_log_id(&entry.log_id),
+        kind,
+        payload,
     }
 }
 
-fn to_log_id(id: Option<&(u64, u64)>) -> Option<LogId> {
-    id.map(|&(term, index)| log_id(term, index))
+fn to_log_id(id: EntryId) -> LogId {
+    log_id(id.term, id.index)
 }
 
-fn from_log_id(id: &LogId) -> (u64, u64) {
-    (id.leader_id.term, id.index)
+fn from_log_id(id: &LogId) -> EntryId {
+    EntryId {
+        term: id.leader_id.term,
+        index: id.index,
+    }
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {
@@ -222,10 +173,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
         range: RB,
     ) -> io::Result<Vec<LogEntry>> {
         let (from, to) = bounds(&range);
-        let next = self.next()?;
-        // Entry by entry, so that an append does not wait for a long read. The contract is "what is
-        // stored", not "from the beginning of the range".
-        let indexes = from.max(self.first())..to.min(next);
+        // The contract is "what is stored", not "from the beginning of the range".
+        let indexes = from.max(self.first())..to.min(self.next());
         indexes
             .map(|index| self.entry(index))
             .filter_map(Result::transpose)
@@ -242,14 +191,9 @@ impl RaftLogReader<TypeConfig> for LogStore {
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (store, (from, to)) = (self.clone(), bounds(&range));
-        let next = self.next();
-        let to = to.min(*next.as_ref().unwrap_or(&to));
-        let failed = next.err();
-        let pages = stream::try_unfold((from, failed), move |(from, failed)| {
-            let page = match failed {
-                Some(e) => Err(e),
-                None => store.page(from, to, PAGE_BYTES),
-            };
+        let to = to.min(self.next());
+        let pages = stream::try_unfold(from, move |from| {
+            let page = store.page(from, to, PAGE_BYTES);
             async move {
                 let page = page?;
                 if page.is_empty() && from < to {
@@ -259,14 +203,20 @@ impl RaftLogReader<TypeConfig> for LogStore {
                 }
                 let next = from + page.len() as u64;
                 let more = !page.is_empty();
-                Ok(more.then(|| (stream::iter(page.into_iter().map(Ok)), (next, None))))
+                Ok(more.then(|| (stream::iter(page.into_iter().map(Ok)), next)))
             }
         });
         Box::pin(pages.try_flatten())
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        self.with(|log| Ok(log.log_state().vote().map(|vote| vote.0)))
+        Ok(self.log.marks().vote.map(|vote| Vote {
+            leader_id: LeaderId {
+                term: vote.term,
+                voted_for: vote.voted_for,
+            },
+            committed: vote.committed,
+        }))
     }
 
     /// The only guard that a message of entries stays below the peer link's limit.
@@ -279,12 +229,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
-        self.with(|log| {
-            let state = log.log_state();
-            Ok(LogState {
-                last_purged_log_id: to_log_id(state.purged()),
-                last_log_id: to_log_id(state.last()),
-            })
+        let marks = self.log.marks();
+        Ok(LogState {
+            last_purged_log_id: marks.purged.map(to_log_id),
+            last_log_id: marks.last.map(to_log_id),
         })
     }
 
@@ -293,32 +241,26 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        let vote = WalVote(*vote);
-        self.write_durably(|log| log.save_vote(vote).map(drop))
-            .await
+        let vote = SavedVote {
+            term: vote.leader_id.term,
+            voted_for: vote.leader_id.voted_for,
+            committed: vote.committed,
+        };
+        self.durably(|done| self.log.save_vote(vote, done)).await
     }
 
-    /// In the same stream of records as the entries, without an fsync of its own: it only saves a
+    /// With the entries that are written next, without an fsync of its own: it only saves a
     /// restarted node the wait for a leader before it applies.
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        let Some(committed) = committed.as_ref().map(from_log_id) else {
-            return Ok(());
-        };
-        self.with_mut(|log| {
-            let state = log.log_state();
-            let known = Some(&committed) <= state.last();
-            if !known || Some(&committed) <= state.committed() {
-                return Ok(());
-            }
-            log.commit(committed).map(drop)
-        })
+        match committed.as_ref().map(from_log_id) {
+            Some(committed) => self.log.save_committed(committed),
+            None => Ok(()),
+        }
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        self.with(|log| {
-            let state = log.log_state();
-            Ok(to_log_id(state.committed().min(state.last())))
-        })
+        let marks = self.log.marks();
+        Ok(marks.committed.min(marks.last).map(to_log_id))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
@@ -326,38 +268,44 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = LogEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let flushed = self.flushed(Waiter::Append(callback));
-        let records = entries
-            .into_iter()
-            .map(|entry| (from_log_id(&entry.log_id), WalPayload(entry.content)));
-        self.with_mut(|log| {
-            log.append(records)?;
-            log.flush(true, Some(flushed))
-        })
+        let records = entries.into_iter().map(to_record).collect();
+        let done = |result| callback.io_completed(result);
+        self.log.append(records, Box::new(done))
     }
 
     /// Waits for the disk, so that a crash cannot bring back a conflicting tail behind a snapshot
     /// that was installed after it. Rare.
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let from = last.as_ref().map_or(0, |last| last.index + 1);
-        self.write_durably(|log| {
-            let next = log.log_state().last().map_or(0, |last| last.1 + 1);
-            if from >= next {
-                Ok(())
-            } else {
-                log.truncate(from).map(drop)
-            }
-        })
-        .await
+        if from >= self.next() {
+            return Ok(());
+        }
+        self.durably(|done| self.log.truncate(from, done)).await
     }
 
-    /// `raft-log` deletes files only after the record of the purge is on stable storage.
+    /// Moves a pointer: what is wanted as history stays, see [`crate::wal::Wal::reclaim`].
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.write_durably(|log| log.purge(from_log_id(&upto)).map(drop))
-            .await?;
-        self.shared
-            .first
-            .fetch_max(upto.index + 1, Ordering::AcqRel);
-        Ok(())
+        self.durably(|done| self.log.purge(from_log_id(&upto), done))
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_records_and_come_back() {
+        for content in [Content::Blank, Content::Command(Bytes::from_static(b"abc"))] {
+            let entry = LogEntry {
+                log_id: log_id(3, 7),
+                content,
+            };
+            let record = to_record(entry.clone());
+            let back = to_entry(record.clone()).unwrap();
+            assert_eq!(back.log_id, entry.log_id);
+            assert!(back.content == entry.content);
+            assert!(to_entry(Record { kind: 9, ..record }).is_err());
+        }
     }
 }

@@ -10,6 +10,7 @@ mod api;
 mod consensus;
 mod convert;
 mod founding;
+mod gate;
 mod group;
 mod identity;
 mod log_store;
@@ -19,14 +20,15 @@ mod peers;
 mod service;
 mod settings;
 mod snapshot;
+mod space;
 mod start;
 mod state_machine;
 mod types;
-mod wal_record;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use crate::wal::Needs;
 pub use api::{
     ChangeError, Committed, Config, FatalHook, FrozenState, GroupStatus, PeerAddress, PeerHandler,
     ProposeError, ProposeStream, ReadError, RestoreError, SnapshotError, StartError, StateMachine,

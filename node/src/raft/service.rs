@@ -25,6 +25,7 @@ use super::snapshot::{SnapshotFile, SnapshotWriter};
 use super::state_machine::blocking;
 use super::types::{Content, LogEntry, Vote, log_id};
 use crate::ids::{GroupId, NodeId};
+use crate::wal::Space;
 
 /// What this node is, as others may ask; shared by founding, service and the handle.
 pub(crate) struct Local {
@@ -166,7 +167,8 @@ impl Peer for Service {
         let (_, first, rest) = self.open(request).await?;
         let group = self.local.group(first.group)?.clone();
         let (peers, fault) = (self.local.peers.clone(), Fault::default());
-        let (id, at_input) = (group.id, fault.clone());
+        let (id, at_input, gate) = (group.id, fault.clone(), group.gate.clone());
+        let wal = group.wal.clone();
         let requests = stream::once(async { Ok(first) }).chain(rest);
         let requests = tokio_stream::StreamExt::map_while(requests, move |item| {
             let request = item.and_then(|request: pb::AppendRequest| {
@@ -174,8 +176,16 @@ impl Peer for Service {
                 if request.group != id {
                     return Err(Status::invalid_argument("one stream, one group"));
                 }
+                if !request.entries.is_empty() && wal.space() == Space::Exhausted {
+                    return Err(Status::resource_exhausted(
+                        "this node's disk is nearly full",
+                    ));
+                }
                 append_from_wire(request)
             });
+            if let Ok(request) = &request {
+                gate.heard(&request.vote, request.leader_commit.as_ref());
+            }
             kept(&at_input, request)
         });
         let answers = group
@@ -198,6 +208,11 @@ impl Peer for Service {
         let message = request.into_inner();
         self.check(&message)?;
         let group = self.local.group(message.group)?;
+        if group.gate.is_closed() {
+            return Err(Status::unavailable(
+                "this node may lack acknowledged entries",
+            ));
+        }
         let request = vote_request_from_wire(&message)?;
         let answer = match message.pre_vote {
             true => group.raft.pre_vote(request).await,

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::{Config, PeerHandler, StartError};
 use super::founding;
-use super::group::Group;
-use super::identity::{Identity, Stage};
+use super::gate;
+use super::group::{Group, create_durably};
+use super::identity::{Identity, Stage, log_dir};
 use super::net;
 use super::peers::Peers;
 use super::service::{Local, Service};
@@ -24,6 +25,7 @@ use super::settings::{MESSAGE_BYTES_MAX, raft_config};
 use super::state_machine::blocking;
 use super::types::PeerNode;
 use crate::ids::NodeId;
+use crate::wal::{self, Wal};
 
 /// Refuses what cannot work before anything is opened.
 pub(super) fn check(config: &Config) -> Result<(), StartError> {
@@ -96,6 +98,43 @@ pub(super) fn become_member(local: &Local, identity: &Identity) {
         .get_or_init(|| identity.founders.iter().map(|founder| founder.id).collect());
     local.peers.enter(identity.cluster_id.clone());
     *local.standing.lock() = (pb::Stage::Member, identity.groups);
+}
+
+/// Opens the log of all groups; and whether acknowledged entries may be missing at its end.
+pub(super) async fn open_log(
+    config: &Config,
+    identity: &Identity,
+) -> Result<(Wal, bool), StartError> {
+    let dir = log_dir(&config.data_dir);
+    if identity.initialized && !dir.is_dir() {
+        return Err(StartError::LogMissing(dir));
+    }
+    let options = wal::Options {
+        groups: identity.groups,
+        owner: identity.log_owner(),
+        reserve_bytes: config.disk_reserve_bytes,
+        segment_bytes: config.log_segment_bytes,
+        cache_bytes: config.log_cache_bytes_max / identity.groups.max(1) as usize,
+    };
+    let (data_dir, on_fatal) = (config.data_dir.clone(), config.on_fatal.clone());
+    let log_dir = dir.clone();
+    let opened = blocking(move || {
+        create_durably(&data_dir, &log_dir)?;
+        let is_same_boot = gate::is_same_boot(&data_dir)?;
+        let opened = Wal::open(&log_dir, options, on_fatal);
+        Ok(opened.map(|wal| {
+            let may_lack = is_same_boot && wal.was_torn();
+            (wal, may_lack)
+        }))
+    });
+    match opened.await {
+        Ok(Ok(opened)) => Ok(opened),
+        Ok(Err(error)) => Err(StartError::Log {
+            dir,
+            reason: error.to_string(),
+        }),
+        Err(source) => Err(StartError::DataDir { dir, source }),
+    }
 }
 
 /// Serves the peer port until the token is cancelled.

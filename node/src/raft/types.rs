@@ -134,6 +134,16 @@ pub(crate) enum Content {
     Membership(Arc<Membership>),
 }
 
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blank => f.write_str("blank"),
+            Self::Command(command) => write!(f, "command of {} bytes", command.len()),
+            Self::Membership(membership) => write!(f, "{membership}"),
+        }
+    }
+}
+
 /// One entry of a group's log; cloning it copies no payload.
 #[derive(Clone)]
 pub(crate) struct LogEntry {

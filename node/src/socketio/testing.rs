@@ -69,7 +69,9 @@ impl Node {
                 election_max: Duration::from_millis(100),
                 install_snapshot: LIMIT,
             },
+            disk_reserve_bytes: 0,
             log_cache_bytes_max: 1 << 20,
+            log_segment_bytes: 1 << 20,
             entropy: entropy.clone(),
             on_fatal: Arc::new(|_| {}),
         };

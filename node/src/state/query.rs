@@ -198,6 +198,17 @@ impl GroupState {
         oldest.map(|position| position.index).min()
     }
 
+    /// Whether an entry holds a replayable payload.
+    #[must_use]
+    pub fn needs_entry(&self, index: u64) -> bool {
+        self.namespaces.values().any(|namespace| {
+            let found = namespace
+                .events
+                .binary_search_by(|event| event.position.index.cmp(&index));
+            found.is_ok()
+        })
+    }
+
     /// The last dropped event of a namespace; zero when none is known.
     #[must_use]
     pub fn floor(&self, namespace: &str) -> Position {

@@ -73,7 +73,9 @@ impl Node {
             initial_cluster: cluster,
             groups: 1,
             timings: Timings::regional(),
+            disk_reserve_bytes: 0,
             log_cache_bytes_max: 1 << 20,
+            log_segment_bytes: 1 << 20,
             entropy: entropy.clone(),
             on_fatal: Arc::new(|_| {}),
         };

@@ -292,7 +292,7 @@ async fn data_of_another_node_or_cluster_or_process_is_refused() {
         "{foreign}"
     );
 
-    std::fs::remove_dir_all(seat.dir.join("groups").join("1")).unwrap();
+    std::fs::remove_dir_all(seat.dir.join("log")).unwrap();
     let halved = cluster.start_one(0).await.unwrap_err();
     assert!(matches!(halved, StartError::LogMissing(_)), "{halved}");
     other.kill_all().await;

@@ -205,7 +205,9 @@ pub(super) fn config(
         initial_cluster,
         groups: GROUPS,
         timings,
+        disk_reserve_bytes: 0,
         log_cache_bytes_max: 1 << 20,
+        log_segment_bytes: 1 << 20,
         entropy: Entropy::from_os(),
         on_fatal: Arc::new(|message: &str| panic!("{message}")),
     }

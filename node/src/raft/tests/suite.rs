@@ -12,21 +12,44 @@ use super::super::snapshot::SnapshotStore;
 use super::super::state_machine::Machine;
 use super::super::types::TypeConfig;
 use super::Memory;
+use crate::wal::{self, Wal};
 
 struct Builder;
 
-impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
-    async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<TypeConfig>> {
+/// Kept while a case runs: the writer ends with it, then the directory goes.
+struct Log {
+    _wal: Wal,
+    _dir: TempDir,
+}
+
+impl StoreBuilder<TypeConfig, LogStore, Machine, Log> for Builder {
+    async fn build(&self) -> Result<(Log, LogStore, Machine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
         let fatal = Arc::new(|message: &str| panic!("{message}"));
-        let log = LogStore::open(&dir.path().join("log"), 1 << 20, fatal).unwrap();
+        let options = wal::Options {
+            groups: 1,
+            owner: 1,
+            reserve_bytes: 0,
+            segment_bytes: 4_096,
+            // Most entries are read back from the disk.
+            cache_bytes: 100,
+        };
+        let wal = Wal::open(dir.path(), options, fatal).unwrap();
+        let log = LogStore::new(wal.group(0));
         let snapshots = SnapshotStore::open(dir.path().join("snapshots")).unwrap();
         let machine = Machine::new(
             Arc::new(Memory::default()),
             Arc::new(snapshots),
             Arc::default(),
         );
-        Ok((dir, log, machine))
+        Ok((
+            Log {
+                _wal: wal,
+                _dir: dir,
+            },
+            log,
+            machine,
+        ))
     }
 }
 

@@ -1,0 +1,325 @@
+//! Space. A sealed segment goes when Raft has given up all of its entries and nobody wants one as
+//! history. One of which little is wanted is emptied: that little is copied to an archive, so that
+//! a namespace that is kept for days does not pin what others wrote beside it.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+
+use super::frame::{HEADER_BYTES, Head, Kind, Place};
+use super::index::Slot;
+use super::log::Wal;
+use super::segment::{self, SEGMENT_HEADER_BYTES, SegmentId};
+use crate::ids::GroupId;
+
+/// Segments that are looked through at once.
+const LOOK_SEGMENTS_MAX: usize = 64;
+
+/// What is still wanted of what Raft has given up.
+pub(crate) trait Needs {
+    /// No entry before this one is wanted.
+    fn first(&self, group: GroupId) -> u64;
+    /// Whether this entry is.
+    fn needs(&self, group: GroupId, index: u64) -> bool;
+}
+
+/// What was made of it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reclaimed {
+    /// Segments that are gone.
+    pub(crate) segments: usize,
+    /// Bytes of their files.
+    pub(crate) bytes: u64,
+    /// Bytes that were copied to archives.
+    pub(crate) copied: u64,
+}
+
+/// What each segment holds.
+#[derive(Debug, Default)]
+pub(super) struct Catalog {
+    segments: BTreeMap<SegmentId, Contents>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Contents {
+    /// Of its file; 0 until it is sealed.
+    bytes: u64,
+    /// First and last index by group.
+    entries: BTreeMap<GroupId, (u64, u64)>,
+    /// It takes entries of earlier segments back: without it they would be believed.
+    takes_back: bool,
+}
+
+impl Catalog {
+    /// A frame was written to a segment.
+    pub(super) fn wrote(&mut self, segment: SegmentId, head: &Head) {
+        let contents = self.segments.entry(segment).or_default();
+        match head.kind {
+            Kind::Entry => {
+                let range = contents
+                    .entries
+                    .entry(head.group)
+                    .or_insert((head.index, head.index));
+                *range = (range.0.min(head.index), range.1.max(head.index));
+            }
+            Kind::Truncate => contents.takes_back = true,
+            // A jump beyond the last entry takes back what was not committed.
+            Kind::Purge => contents.takes_back |= head.detail == 1,
+            _ => {}
+        }
+    }
+
+    /// A segment has got its end.
+    pub(super) fn sealed(&mut self, segment: SegmentId, bytes: u64) {
+        self.segments.entry(segment).or_default().bytes = bytes;
+    }
+
+    /// Files and their bytes; of the current one as much as is preallocated.
+    pub(super) fn size(&self, segment_bytes: u32) -> (usize, u64) {
+        let bytes = |contents: &Contents| match contents.bytes {
+            0 => u64::from(segment_bytes),
+            bytes => bytes,
+        };
+        (self.segments.len(), self.segments.values().map(bytes).sum())
+    }
+}
+
+/// A wanted entry and where it stands.
+struct Wanted {
+    group: GroupId,
+    index: u64,
+    slot: Slot,
+}
+
+/// A segment that can go.
+struct Removable {
+    id: SegmentId,
+    contents: Contents,
+    wanted: Vec<Wanted>,
+}
+
+impl Removable {
+    fn wanted_bytes(&self) -> u64 {
+        let bytes = |wanted: &Wanted| HEADER_BYTES as u64 + u64::from(wanted.slot.len);
+        self.wanted.iter().map(bytes).sum()
+    }
+
+    fn gain(&self) -> u64 {
+        self.contents.bytes.saturating_sub(self.wanted_bytes())
+    }
+}
+
+impl Wal {
+    /// Removes what nobody needs any more. Blocks.
+    ///
+    /// # Errors
+    /// The disk: nothing that is needed was touched.
+    pub(crate) fn reclaim(&self, needs: &dyn Needs) -> io::Result<Reclaimed> {
+        let _alone = self.shared.reclaiming.lock();
+        let mut removable = self.removable(needs);
+        let (whole, mut partly): (Vec<_>, Vec<_>) = removable
+            .drain(..)
+            .partition(|segment| segment.wanted.is_empty());
+        // Copying is worth it for a segment's worth of space, not for every little gain.
+        let gain: u64 = partly.iter().map(Removable::gain).sum();
+        let mut copied = 0;
+        if gain >= u64::from(self.shared.options.segment_bytes) {
+            copied = self.archive(&partly)?;
+        } else {
+            partly.clear();
+        }
+        let gone: Vec<_> = whole.into_iter().chain(partly).collect();
+        self.remove(&gone)?;
+        Ok(Reclaimed {
+            segments: gone.len(),
+            bytes: gone.iter().map(|segment| segment.contents.bytes).sum(),
+            copied,
+        })
+    }
+
+    /// Files of the log, and their bytes.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        let bytes = self.shared.options.segment_bytes;
+        self.shared.tail.lock().catalog.size(bytes)
+    }
+
+    /// Segments of which nothing, or little, is wanted.
+    fn removable(&self, needs: &dyn Needs) -> Vec<Removable> {
+        let sealed: Vec<_> = {
+            let tail = self.shared.tail.lock();
+            let oldest = tail.segments.first().copied();
+            let durable = tail.synced.segment;
+            let all = tail.catalog.segments.iter();
+            all.filter(|(id, contents)| {
+                let may_go = !contents.takes_back || Some(**id) == oldest;
+                contents.bytes > 0 && may_go && (id.is_archive() || **id < durable)
+            })
+            .map(|(id, contents)| (*id, contents.clone()))
+            .collect()
+        };
+        let given_up = |contents: &Contents| {
+            contents
+                .entries
+                .iter()
+                .all(|(group, (_, last))| self.group(*group).marks().first() > *last)
+        };
+        let mut removable = Vec::new();
+        for (id, contents) in sealed
+            .into_iter()
+            .filter(|(_, contents)| given_up(contents))
+        {
+            if removable.len() == LOOK_SEGMENTS_MAX {
+                break;
+            }
+            let wanted = self.wanted(id, &contents, needs);
+            let segment = Removable {
+                id,
+                contents,
+                wanted,
+            };
+            if segment.wanted_bytes() * 2 <= segment.contents.bytes {
+                removable.push(segment);
+            }
+        }
+        removable
+    }
+
+    fn wanted(&self, id: SegmentId, contents: &Contents, needs: &dyn Needs) -> Vec<Wanted> {
+        let mut wanted = Vec::new();
+        for (&group, &(first, last)) in &contents.entries {
+            let from = first.max(needs.first(group));
+            for index in (from..=last).filter(|index| needs.needs(group, *index)) {
+                let slot = self.shared.groups[group as usize].lock().slot(index);
+                if let Some(slot) = slot.filter(|slot| slot.place.segment == id) {
+                    wanted.push(Wanted { group, index, slot });
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Copies what is wanted of these segments to archives, which belong to the log from then on.
+    fn archive(&self, segments: &[Removable]) -> io::Result<u64> {
+        let newest = {
+            let tail = self.shared.tail.lock();
+            let archives = tail.segments.iter().rev().find(|id| id.is_archive());
+            archives.copied()
+        };
+        let mut id = newest.map_or(SegmentId::archive(0), SegmentId::next);
+        let mut copied = 0;
+        let mut rest: Vec<&Wanted> = segments
+            .iter()
+            .flat_map(|segment| &segment.wanted)
+            .collect();
+        // In the order of the log, whatever segments they come from.
+        rest.sort_by_key(|wanted| (wanted.group, wanted.index));
+        let mut rest = rest.as_slice();
+        while !rest.is_empty() {
+            let count = self.fitting(rest);
+            let (some, later) = rest.split_at(count);
+            copied += self.write_archive(id, some)?;
+            (id, rest) = (id.next(), later);
+        }
+        Ok(copied)
+    }
+
+    /// How many fit into one archive.
+    fn fitting(&self, wanted: &[&Wanted]) -> usize {
+        let mut bytes = u64::from(SEGMENT_HEADER_BYTES) + HEADER_BYTES as u64;
+        let fits = wanted.iter().take_while(|wanted| {
+            bytes += HEADER_BYTES as u64 + u64::from(wanted.slot.len);
+            bytes <= u64::from(self.shared.options.segment_bytes)
+        });
+        fits.count().max(1)
+    }
+
+    fn write_archive(&self, id: SegmentId, wanted: &[&Wanted]) -> io::Result<u64> {
+        let shared = &self.shared;
+        let file = segment::create(&*shared.disk, id, shared.options.owner, 0)?;
+        let mut place = Place {
+            segment: id,
+            offset: SEGMENT_HEADER_BYTES,
+        };
+        let mut moved = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            let (group, index) = (wanted.group, wanted.index);
+            let (head, payload) = shared
+                .files
+                .read(&*shared.disk, group, index, wanted.slot)?;
+            let slot = Slot {
+                place,
+                ..wanted.slot
+            };
+            write_frame(&*file, &mut place, &head, payload)?;
+            moved.push((wanted, head, slot));
+        }
+        write_frame(&*file, &mut place, &Head::of(Kind::Seal, 0), Bytes::new())?;
+        file.sync()?;
+        shared.put_durably(|tail| {
+            tail.put(Head::of(Kind::Archived, u64::from(id.0)), &Bytes::new());
+            tail.segments.insert(id);
+            moved
+                .iter()
+                .for_each(|(_, head, _)| tail.catalog.wrote(id, head));
+            tail.catalog.sealed(id, u64::from(place.offset));
+        })?;
+        for (wanted, _, slot) in moved {
+            let mut index = shared.groups[wanted.group as usize].lock();
+            if index.slot(wanted.index) == Some(wanted.slot) {
+                index.put(wanted.index, slot);
+            }
+        }
+        Ok(u64::from(place.offset))
+    }
+
+    fn remove(&self, gone: &[Removable]) -> io::Result<()> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let shared = &self.shared;
+        for segment in gone {
+            for (&group, &(first, last)) in &segment.contents.entries {
+                for index in first..=last {
+                    let mut entries = shared.groups[group as usize].lock();
+                    if entries
+                        .slot(index)
+                        .is_some_and(|slot| slot.place.segment == segment.id)
+                    {
+                        entries.forget(index);
+                    }
+                }
+            }
+        }
+        // The files go only once the log says that they may be missing.
+        shared.put_durably(|tail| {
+            for segment in gone {
+                tail.put(
+                    Head::of(Kind::Dropped, u64::from(segment.id.0)),
+                    &Bytes::new(),
+                );
+                tail.segments.remove(&segment.id);
+                tail.catalog.segments.remove(&segment.id);
+            }
+        })?;
+        for segment in gone {
+            shared.files.forget(segment.id);
+            shared.disk.remove(&segment.id.name())?;
+        }
+        shared.disk.sync_names()
+    }
+}
+
+fn write_frame(
+    file: &dyn super::disk::DiskFile,
+    place: &mut Place,
+    head: &Head,
+    payload: Bytes,
+) -> io::Result<()> {
+    let mut header = BytesMut::with_capacity(HEADER_BYTES);
+    head.encode(*place, &payload, &mut header);
+    let bytes = header.len() + payload.len();
+    file.write_at(u64::from(place.offset), &[header.freeze(), payload])?;
+    place.offset += u32::try_from(bytes).map_err(io::Error::other)?;
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! What is reclaimed, what stays readable, and how much disk that takes.
+
+use super::super::Space;
+use super::*;
+
+/// Group 0's entries divisible by `every` are wanted, and the last `kept`.
+struct Mixed {
+    every: u64,
+    kept_from: u64,
+}
+
+impl Needs for Mixed {
+    fn first(&self, _: u32) -> u64 {
+        0
+    }
+
+    fn needs(&self, _: u32, index: u64) -> bool {
+        index.is_multiple_of(self.every) || index >= self.kept_from
+    }
+}
+
+#[test]
+fn a_little_that_is_kept_long_does_not_pin_the_rest() {
+    let disk = SimulatedDisk::default();
+    let wal = open(&disk).unwrap();
+    wal.sync().unwrap();
+    let (rounds, each) = (60, 20);
+    let mut worst = 0.0_f64;
+    for round in 0..rounds {
+        Step::Append(0, 1, each).run(&wal).unwrap();
+        let next = (round + 1) * each;
+        Step::Purge(0, next - 2).run(&wal).unwrap();
+        let needs = Mixed {
+            every: 25,
+            kept_from: next.saturating_sub(100),
+        };
+        while wal.reclaim(&needs).unwrap().segments > 0 {}
+        let wanted = (0..next).filter(|index| needs.needs(0, *index));
+        let wanted: usize = wanted.map(|index| wal.group(0).bytes(index).unwrap()).sum();
+        if round > 10 {
+            #[allow(clippy::cast_precision_loss)]
+            let ratio = wal.size().1 as f64 / wanted as f64;
+            worst = worst.max(ratio);
+        }
+        for index in (0..next).filter(|index| needs.needs(0, *index)) {
+            let read = wal.group(0).read(index).unwrap().unwrap();
+            assert_eq!(read.payload, payload(0, 1, index));
+        }
+    }
+    println!("worst ratio of disk to wanted bytes: {worst:.2}");
+    assert!(worst < 3.0, "{worst}");
+    wal.close();
+    let wal = open(&disk).unwrap();
+    for index in (0..rounds * each).step_by(25) {
+        assert!(wal.group(0).read(index).unwrap().is_some(), "{index}");
+    }
+    wal.close();
+}
+
+#[test]
+fn a_disk_that_fills_is_told_of_before_it_is_full_and_recovers() {
+    let disk = SimulatedDisk::default();
+    let segment = u64::from(SEGMENT_BYTES);
+    disk.set_capacity(Some(12 * segment));
+    let wal = open(&disk).unwrap();
+    let mut written = 0;
+    while wal.look_at_space().unwrap() == Space::Enough {
+        Step::Append(0, 1, 4).run(&wal).unwrap();
+        written += 4;
+    }
+    assert!(written > 20);
+    Step::Append(0, 1, 4).run(&wal).expect("there is a reserve");
+    Step::Purge(0, written - 1).run(&wal).unwrap();
+    while wal.reclaim(&EveryThird).unwrap().segments > 0 {}
+    assert_eq!(wal.look_at_space().unwrap(), Space::Enough);
+    Step::Append(0, 1, 4).run(&wal).unwrap();
+    wal.close();
+}
+
+#[test]
+fn nothing_that_raft_needs_goes() {
+    let disk = SimulatedDisk::default();
+    let wal = open(&disk).unwrap();
+    struct Nothing;
+    impl Needs for Nothing {
+        fn first(&self, _: u32) -> u64 {
+            u64::MAX
+        }
+        fn needs(&self, _: u32, _: u64) -> bool {
+            false
+        }
+    }
+    for group in 0..GROUPS {
+        Step::Append(group, 1, 40).run(&wal).unwrap();
+    }
+    assert_eq!(wal.reclaim(&Nothing).unwrap().segments, 0);
+    for group in 0..2 {
+        Step::Purge(group, 39).run(&wal).unwrap();
+    }
+    wal.reclaim(&Nothing).unwrap();
+    for index in 0..40 {
+        assert!(wal.group(2).read(index).unwrap().is_some());
+    }
+    Step::Purge(2, 39).run(&wal).unwrap();
+    assert!(wal.reclaim(&Nothing).unwrap().segments > 0);
+    assert!(wal.group(2).read(5).unwrap().is_none());
+    wal.close();
+    let wal = open(&disk).unwrap();
+    assert_eq!(wal.group(2).marks().next(), 40);
+    wal.close();
+}
