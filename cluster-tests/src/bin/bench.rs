@@ -2,7 +2,8 @@
 //! is user and system time of the node processes; the machine is shared: foreign load is shown.
 //!
 //! Environment: `RUNS` (3), `PERIOD_S` (10) per measurement, `SOCKETS` (1000) in the room,
-//! `CONNECTS` (5000) idle connections, `ONLY` (some of `idle,fan_out,upgrade,durable`),
+//! `CONNECTS` (5000) idle connections, `ONLY` (some of
+//! `publishers,idle,fan_out,upgrade,durable`), `NATS_SERVER` (the peer's program),
 //! `ROOMCAST_BIN`. Data goes to `TMPDIR`: a real disk, please.
 
 use std::collections::BTreeMap;
@@ -14,7 +15,9 @@ use std::time::{Duration, Instant};
 use roomcast_cluster_tests::client::Client;
 use roomcast_cluster_tests::cluster::{Cluster, ClusterSpec};
 use roomcast_cluster_tests::http::metric;
+use roomcast_cluster_tests::load::nats::{self, Nats, NatsClient, Sync};
 use roomcast_cluster_tests::load::procfs::{busy_time, cpu_times, resident_bytes};
+use roomcast_cluster_tests::load::publishers::{Publisher, Rate, measure};
 use roomcast_cluster_tests::load::room::{ROOM, Tally, Way, connect, listen};
 use roomcast_cluster_tests::load::socket::LeanSocket;
 use roomcast_cluster_tests::load::speaker::{Pace, Speaker};
@@ -114,7 +117,10 @@ struct Meter {
 
 impl Meter {
     fn start(cluster: &Cluster) -> Self {
-        let pids: Vec<u32> = cluster.nodes.iter().filter_map(NodeProcess::pid).collect();
+        Self::of(cluster.nodes.iter().filter_map(NodeProcess::pid).collect())
+    }
+
+    fn of(pids: Vec<u32>) -> Self {
         let (nodes, own) = (cpu_times(&pids), cpu_times(&[std::process::id()]));
         Self {
             pids,
@@ -251,6 +257,54 @@ async fn upgrades(cluster: &Cluster, result: &str) -> f64 {
     total
 }
 
+/// Durable publishes a second by many publishers that each wait for their acknowledgement, ours
+/// and JetStream's with three replicas: with a sync before each acknowledgement, and without.
+async fn publishers(settings: &Settings, table: &mut Table) -> io::Result<()> {
+    for count in [1, 64, 1_024] {
+        let cluster = Cluster::start(&ClusterSpec::new(3)).await?;
+        let client = RawClient::start(RawSpec::new(cluster.clients()), Arc::new(|_| ()));
+        let leader = group_of(&cluster, &Client::Raw(client)).await?;
+        let leader = cluster.leader(leader).await?;
+        let mut connections = Vec::with_capacity(count);
+        for number in 0..count {
+            let addr = cluster.addrs[(leader + number) % 3].client;
+            connections.push(Publisher::new(LeanSocket::connect(addr).await?));
+        }
+        let meter = Meter::start(&cluster);
+        let rate = measure(connections, WARM_UP, settings.period).await?;
+        add_rate(table, "Roomcast", count, rate, meter.foreign());
+        drop(cluster);
+        let Some(binary) = nats::binary() else {
+            println!("  NATS_SERVER names no program: no peer");
+            continue;
+        };
+        for (sync, name) in [
+            (Sync::Always, "JetStream R3, sync always"),
+            (Sync::Default, "JetStream R3, sync by default"),
+        ] {
+            let nats = Nats::start(&binary, sync).await?;
+            let leader = nats.leader().await?;
+            let mut connections = Vec::with_capacity(count);
+            for number in 0..count {
+                let addr = nats.clients[(leader + number) % nats.clients.len()];
+                connections.push(NatsClient::connect(addr).await?);
+            }
+            let meter = Meter::of(nats.pids());
+            let rate = measure(connections, WARM_UP, settings.period).await?;
+            add_rate(table, name, count, rate, meter.foreign());
+        }
+    }
+    Ok(())
+}
+
+fn add_rate(table: &mut Table, who: &str, count: usize, rate: Rate, foreign: f64) {
+    let row = |what: &str| format!("{who}, {count} publisher(s): {what}");
+    table.add(&row("acknowledged/s"), 3, rate.per_second);
+    table.add(&row("p50 ms"), 3, rate.p50_ms);
+    table.add(&row("p99 ms"), 3, rate.p99_ms);
+    table.add(&row("foreign cores"), 3, foreign);
+}
+
 /// Durable publishes a second through one WebSocket, at the leader and elsewhere.
 async fn durable(settings: &Settings, cluster: &Cluster, table: &mut Table) -> io::Result<()> {
     let nodes = cluster.nodes.len();
@@ -292,6 +346,10 @@ async fn durable(settings: &Settings, cluster: &Cluster, table: &mut Table) -> i
 
 async fn run(settings: &Settings, table: &mut Table) -> io::Result<()> {
     for run in 1..=settings.runs {
+        if settings.measures("publishers") {
+            println!("run {run} of {}, publishers", settings.runs);
+            publishers(settings, table).await?;
+        }
         for nodes in [1, 3] {
             println!("run {run} of {}, {nodes} node(s)", settings.runs);
             let spec = ClusterSpec::new(nodes);

@@ -1,0 +1,136 @@
+//! Many connections, each of which publishes and waits for its acknowledgement: how many durable
+//! publishes a second, and how long each takes. The same for us and for a peer.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::socket::LeanSocket;
+
+/// Bytes of each payload.
+pub const PAYLOAD_BYTES: usize = 128;
+
+/// A connection that publishes.
+pub trait Publishing: Send + 'static {
+    /// Publishes one payload of [`PAYLOAD_BYTES`], and waits until it is acknowledged.
+    fn publish(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+/// What a period came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    /// Acknowledged publishes a second.
+    pub per_second: f64,
+    /// Half of them took no longer, milliseconds.
+    pub p50_ms: f64,
+    /// 99 of 100 took no longer, milliseconds.
+    pub p99_ms: f64,
+}
+
+/// What the connections share.
+#[derive(Debug, Default)]
+struct Shared {
+    sampling: AtomicBool,
+    stopped: AtomicBool,
+    count: AtomicU64,
+    ages_us: Mutex<Vec<u32>>,
+}
+
+/// Publishes on all connections at once: for a while without counting, then for `period`.
+///
+/// # Errors
+/// When a connection ends, or a publish is refused.
+pub async fn measure<P: Publishing>(
+    connections: Vec<P>,
+    warm_up: Duration,
+    period: Duration,
+) -> io::Result<Rate> {
+    let shared = Arc::new(Shared::default());
+    let mut tasks = JoinSet::new();
+    for connection in connections {
+        tasks.spawn(publish_on(connection, Arc::clone(&shared)));
+    }
+    sleep(warm_up).await;
+    shared.sampling.store(true, Ordering::Relaxed);
+    let started = Instant::now();
+    sleep(period).await;
+    shared.sampling.store(false, Ordering::Relaxed);
+    let elapsed = started.elapsed().as_secs_f64();
+    shared.stopped.store(true, Ordering::Relaxed);
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(io::Error::other)??;
+    }
+    let mut ages = std::mem::take(&mut *shared.ages_us.lock());
+    ages.sort_unstable();
+    let age = |share: usize| {
+        let at = ages.len() * share / 100;
+        ages.get(at).map_or(0.0, |us| f64::from(*us) / 1e3)
+    };
+    Ok(Rate {
+        per_second: shared.count.load(Ordering::Relaxed) as f64 / elapsed,
+        p50_ms: age(50),
+        p99_ms: age(99),
+    })
+}
+
+async fn publish_on<P: Publishing>(mut connection: P, shared: Arc<Shared>) -> io::Result<()> {
+    let mut ages_us = Vec::new();
+    while !shared.stopped.load(Ordering::Relaxed) {
+        let sent = Instant::now();
+        connection.publish().await?;
+        if shared.sampling.load(Ordering::Relaxed) {
+            shared.count.fetch_add(1, Ordering::Relaxed);
+            ages_us.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
+        }
+    }
+    shared.ages_us.lock().append(&mut ages_us);
+    Ok(())
+}
+
+/// A socket of ours, publishing to a room that nobody is in.
+#[derive(Debug)]
+pub struct Publisher {
+    socket: LeanSocket,
+    body: String,
+    seq: u64,
+}
+
+impl Publisher {
+    /// Over a connected socket.
+    #[must_use]
+    pub fn new(socket: LeanSocket) -> Self {
+        Self {
+            socket,
+            body: "x".repeat(PAYLOAD_BYTES),
+            seq: 0,
+        }
+    }
+}
+
+impl Publishing for Publisher {
+    async fn publish(&mut self) -> io::Result<()> {
+        let seq = self.seq;
+        self.seq += 1;
+        let text = format!("42{seq}[\"publish\",\"nobody\",\"m\",\"{}\"]", self.body);
+        self.socket.send(text.as_bytes()).await?;
+        let (mut acked, mut refused) = (false, None);
+        while !acked {
+            self.socket
+                .read(|payload| {
+                    if payload.starts_with(b"43") {
+                        acked = true;
+                        if !payload.windows(9).any(|bytes| bytes == b"\"ok\":true") {
+                            refused = Some(String::from_utf8_lossy(payload).into_owned());
+                        }
+                    }
+                })
+                .await?;
+        }
+        refused.map_or(Ok(()), |answer| Err(io::Error::other(answer)))
+    }
+}
