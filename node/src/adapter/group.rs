@@ -158,9 +158,11 @@ impl Group {
         self.progress.position()
     }
 
-    /// Hands an operation to the proposer. Full: refused; no lease: refused at once.
+    /// Hands an operation to the proposer. Full: refused; no lease, or no space for an event on
+    /// this node's disk: refused at once.
     pub(crate) fn submit(&self, kind: Kind, completion: Completion) {
-        if !self.lease.holds() {
+        let has_space = !matches!(kind, Kind::Publish(_)) || self.history.consensus.has_space();
+        if !self.lease.holds() || !has_space {
             completion.fail(Failure::Unavailable);
             return;
         }

@@ -162,7 +162,7 @@ async fn propose(adapter: &Adapter, request: ProposeRequest) -> Result<ProposeRe
     let leader = match group.leadership.propose(&request.command).await {
         Ok(()) => None,
         Err(ProposeError::NotLeader(leader)) => Some(leader.unwrap_or(0)),
-        Err(ProposeError::TooLarge | ProposeError::LowSpace | ProposeError::Stopped) => Some(0),
+        Err(ProposeError::TooLarge | ProposeError::Stopped) => Some(0),
     };
     Ok(ProposeResponse {
         sequence: request.sequence,

@@ -302,9 +302,6 @@ pub enum ProposeError {
     /// Longer than [`super::ENTRY_BYTES_MAX`].
     #[error("the command is larger than an entry may be")]
     TooLarge,
-    /// This node's disk is nearly full.
-    #[error("this node's disk has less than disk-reserve-bytes left")]
-    LowSpace,
     /// Shutting down, or the group has failed.
     #[error("the group is stopped")]
     Stopped,

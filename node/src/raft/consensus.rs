@@ -34,7 +34,7 @@ use super::start;
 use super::state_machine::blocking;
 use super::types::{PeerNode, TypeConfig};
 use crate::ids::{GroupId, NodeId};
-use crate::wal::{Needs, Reclaimed, Wal};
+use crate::wal::{Needs, Reclaimed, Space, Wal};
 
 /// How long the peer port may take to end; its connections are cut before.
 const SERVER_STOP: Duration = Duration::from_secs(2);
@@ -297,6 +297,13 @@ impl Consensus {
     pub fn log_size(&self) -> (u64, usize) {
         let (index, cache, _) = self.inner.wal.memory();
         (self.inner.wal.size().1, index + cache)
+    }
+
+    /// Whether this node's disk has room for new events. What keeps the cluster going, and lets
+    /// retention make room, is written all the same.
+    #[must_use]
+    pub fn has_space(&self) -> bool {
+        self.inner.wal.space() == Space::Enough
     }
 
     /// Hands a group's leadership to a voter; ignored when this node does not lead it. Seen in

@@ -31,7 +31,7 @@ use super::snapshot::SnapshotStore;
 use super::state_machine::{Machine, blocking};
 use super::types::{Proposal, TypeConfig};
 use crate::ids::{GroupId, NodeId};
-use crate::wal::{Space, Wal};
+use crate::wal::Wal;
 
 /// How often a snapshot is asked for again while an older one is being built.
 const SNAPSHOT_RETRY: Duration = Duration::from_millis(500);
@@ -144,9 +144,6 @@ impl Group {
     pub(crate) async fn propose(&self, command: Bytes) -> Result<(), ProposeError> {
         if command.len() > ENTRY_BYTES_MAX {
             return Err(ProposeError::TooLarge);
-        }
-        if self.wal.space() < Space::Enough {
-            return Err(ProposeError::LowSpace);
         }
         let (accepted, index) = oneshot::channel();
         let proposal = Proposal {

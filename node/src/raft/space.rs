@@ -1,6 +1,6 @@
 //! What a node does whose disk is nearly full: it hands the leadership of its groups to nodes that
-//! may have space, proposals that still come to it are refused, and below half of the reserve it
-//! takes no entries from leaders either. All of it ends by itself when there is space again.
+//! may have space, the floor above refuses new events, and below half of the reserve it takes no
+//! entries from leaders either. All of it ends by itself when there is space again.
 
 use std::sync::Arc;
 use std::time::Duration;

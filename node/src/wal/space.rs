@@ -5,6 +5,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::log::Wal;
 
+/// A disk that was low has this much more than the reserve before it is no longer, or a quarter
+/// more.
+const MARGIN_BYTES: u64 = 256 * 1024 * 1024;
+
 /// How much of the disk is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Space {
@@ -27,12 +31,12 @@ impl Default for Gauge {
 }
 
 impl Space {
-    /// What `free` bytes are; a disk that was low needs a quarter more than the reserve, so that it
+    /// What `free` bytes are; a disk that was low needs somewhat more than the reserve, so that it
     /// does not turn back and forth.
     fn of(free: u64, reserve: u64, before: Self) -> Self {
         let enough = match before {
             Self::Enough => reserve,
-            Self::Low | Self::Exhausted => reserve.saturating_add(reserve / 4),
+            Self::Low | Self::Exhausted => reserve.saturating_add(MARGIN_BYTES.min(reserve / 4)),
         };
         match free {
             free if free >= enough => Self::Enough,
@@ -76,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_turns_low_at_the_reserve_and_back_a_quarter_above() {
+    fn it_turns_low_at_the_reserve_and_back_somewhat_above() {
         use Space::{Enough, Exhausted, Low};
         for (free, before, now) in [
             (100, Enough, Enough),
