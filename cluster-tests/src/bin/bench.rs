@@ -3,7 +3,7 @@
 //!
 //! Environment: `RUNS` (3), `PERIOD_S` (10) per measurement, `SOCKETS` (1000) in the room,
 //! `CONNECTS` (5000) idle connections, `ONLY` (some of
-//! `publishers,idle,fan_out,upgrade,durable`), `NATS_SERVER` (the peer's program),
+//! `publishers,restart,idle,fan_out,upgrade,durable`), `NATS_SERVER` (the peer's program),
 //! `ROOMCAST_BIN`. Data goes to `TMPDIR`: a real disk, please.
 
 use std::collections::BTreeMap;
@@ -26,6 +26,10 @@ use roomcast_cluster_tests::raw::{RawClient, RawSpec};
 use roomcast_cluster_tests::stage::group_of;
 use tokio::time::sleep;
 
+/// The log that a restart reads.
+const LOG_BYTES: u64 = 1 << 30;
+/// Bytes of the events that it is filled with.
+const LARGE_BYTES: usize = 64 * 1024;
 /// Of them at once at saturation.
 const IN_FLIGHT: usize = 8;
 const PACED_PER_SECOND: u32 = 60;
@@ -297,6 +301,30 @@ async fn publishers(settings: &Settings, table: &mut Table) -> io::Result<()> {
     Ok(())
 }
 
+/// How long a node with a long log takes from `kill -9` to being ready, and what the log takes.
+async fn restart(settings: &Settings, table: &mut Table) -> io::Result<()> {
+    let spec = ClusterSpec::new(1).flag("--retention-bytes", &(4 * LOG_BYTES).to_string());
+    let mut cluster = Cluster::start(&spec).await?;
+    let written = "roomcast_log_written_bytes_total";
+    let started = Instant::now();
+    while metric(&cluster.metrics(0).await, written, &[]) < LOG_BYTES as f64 {
+        let mut connections = Vec::new();
+        for _ in 0..16 {
+            let socket = LeanSocket::connect(cluster.addrs[0].client).await?;
+            connections.push(Publisher::with_bytes(socket, LARGE_BYTES));
+        }
+        measure(connections, Duration::ZERO, settings.period).await?;
+    }
+    let rate = LOG_BYTES as f64 / started.elapsed().as_secs_f64() / 1e6;
+    table.add("MB/s of large events written", 1, rate);
+    cluster.nodes[0].kill9()?;
+    let killed = Instant::now();
+    cluster.restart(0).await?;
+    let seconds = killed.elapsed().as_secs_f64();
+    table.add("s from kill -9 to ready, 1 GiB of log", 1, seconds);
+    Ok(())
+}
+
 fn add_rate(table: &mut Table, who: &str, count: usize, rate: Rate, foreign: f64) {
     let row = |what: &str| format!("{who}, {count} publisher(s): {what}");
     table.add(&row("acknowledged/s"), 3, rate.per_second);
@@ -349,6 +377,9 @@ async fn run(settings: &Settings, table: &mut Table) -> io::Result<()> {
         if settings.measures("publishers") {
             println!("run {run} of {}, publishers", settings.runs);
             publishers(settings, table).await?;
+        }
+        if settings.measures("restart") {
+            restart(settings, table).await?;
         }
         for nodes in [1, 3] {
             println!("run {run} of {}, {nodes} node(s)", settings.runs);

@@ -17,7 +17,7 @@ pub const PAYLOAD_BYTES: usize = 128;
 
 /// A connection that publishes.
 pub trait Publishing: Send + 'static {
-    /// Publishes one payload of [`PAYLOAD_BYTES`], and waits until it is acknowledged.
+    /// Publishes one payload, and waits until it is acknowledged.
     fn publish(&mut self) -> impl Future<Output = io::Result<()>> + Send;
 }
 
@@ -101,12 +101,18 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Over a connected socket.
+    /// Over a connected socket, with payloads of [`PAYLOAD_BYTES`].
     #[must_use]
     pub fn new(socket: LeanSocket) -> Self {
+        Self::with_bytes(socket, PAYLOAD_BYTES)
+    }
+
+    /// With payloads of another size.
+    #[must_use]
+    pub fn with_bytes(socket: LeanSocket, bytes: usize) -> Self {
         Self {
             socket,
-            body: "x".repeat(PAYLOAD_BYTES),
+            body: "x".repeat(bytes),
             seq: 0,
         }
     }
