@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::ahead::Ahead;
+use super::tally::Tally;
 use crate::adapter::unlogged::HeldTransients;
 use crate::engine::Frames;
 use crate::ids::Position;
@@ -15,10 +17,12 @@ pub(super) struct Delivery {
     /// Everything owed up to here is in the outbox.
     pub(super) delivered: Position,
     /// While catching up: how far the replay has to come at least; the position of the resume, then
-    /// of the last event that the fan-out saw for this socket.
+    /// of the last event that the fan-out saw for this socket and that is not in `ahead`.
     pub(super) owed_through: Position,
-    /// While catching up: answers, and events that expect one, whose position is not reached yet.
-    pub(super) held: VecDeque<(Position, Arc<Frames>)>,
+    /// While catching up: what has its place behind the replay.
+    pub(super) ahead: Ahead,
+    /// While catching up: answers without a place of their own, which leave when there is space.
+    pub(super) unplaced: VecDeque<Arc<Frames>>,
     /// While catching up: what leaves when the socket turns live.
     pub(super) transients: HeldTransients,
     /// Requests that the client has not answered, oldest first.
@@ -28,6 +32,8 @@ pub(super) struct Delivery {
     pub(super) settled: u64,
     /// Answers that leave when so many operations are settled.
     pub(super) waiting: VecDeque<(u64, Arc<Frames>)>,
+    /// What no log brings back: all of `unplaced` and `waiting`, and some of `ahead`.
+    pub(super) kept: Tally,
     /// Events of the client whose answer is still to be given.
     pub(super) answers_due: usize,
 }
@@ -38,22 +44,21 @@ impl Delivery {
             mode,
             delivered,
             owed_through: Position::ZERO,
-            held: VecDeque::new(),
+            ahead: Ahead::default(),
+            unplaced: VecDeque::new(),
             transients: HeldTransients::default(),
             asked: VecDeque::new(),
             issued: 0,
             settled: 0,
             waiting: VecDeque::new(),
+            kept: Tally::default(),
             answers_due: 0,
         }
     }
 
     /// Nothing is under way that only this node can finish.
     pub(super) fn is_quiet(&self) -> bool {
-        self.settled == self.issued
-            && self.answers_due == 0
-            && self.waiting.is_empty()
-            && self.held.is_empty()
+        self.settled == self.issued && self.answers_due == 0 && self.kept.is_empty()
     }
 
     pub(super) fn ask(&mut self, request: u64) {
@@ -62,12 +67,25 @@ impl Delivery {
         }
         self.asked.push_back(request);
     }
+
+    /// Nothing is delivered from here on, and nothing waits any more.
+    pub(super) fn close(&mut self) {
+        self.mode = Mode::Closed;
+        self.ahead = Ahead::default();
+        self.unplaced = VecDeque::new();
+        self.waiting = VecDeque::new();
+        self.kept = Tally::default();
+        self.transients.take();
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
+    /// The fan-out pushes into the outbox.
     Live,
+    /// One catch-up task pushes into the outbox.
     CatchingUp,
+    /// Nobody does.
     Closed,
 }
 

@@ -1,15 +1,17 @@
 //! A socket as the node that owns it sees it: who it is, and what the fan-out gives it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use roomcast_proto::socketio::Parser;
+use tokio::sync::Notify;
 
 use super::delivery::{Delivery, Frozen, Mode};
 use crate::adapter::unlogged::{Class, Stamped};
-use crate::engine::{CloseReason, Frames, PushError, SessionHandle};
+use crate::engine::{Frames, PushError, SessionHandle};
 use crate::ids::{Incarnation, Pid, Position, SocketId};
-use crate::limits;
+use crate::metrics;
 
 /// One socket of this node. The fan-out pushes into it while it is live; its catch-up task while
 /// not.
@@ -35,8 +37,21 @@ pub struct LocalSocket {
     pub(crate) owner: Incarnation,
     /// The Engine.IO session that carries it.
     pub(crate) session: SessionHandle,
+    /// Asked when it falls behind.
+    pub(super) catch_ups: Arc<dyn CatchUps>,
+    /// Tells its catch-up that it was stopped.
+    pub(super) stopped: Notify,
     /// Where its deliveries stand.
     pub(super) delivery: Mutex<Delivery>,
+}
+
+/// Who brings sockets what they missed. Asked under a socket's lock: never waits, and does not
+/// touch the socket.
+pub(crate) trait CatchUps: fmt::Debug + Send + Sync + 'static {
+    /// Everything up to here has been fanned out.
+    fn fanned_out(&self) -> Position;
+    /// A socket has to catch up from `start`.
+    fn catch_up(&self, socket: Arc<LocalSocket>, start: Position);
 }
 
 /// Everything about a new local socket that does not change.
@@ -49,6 +64,7 @@ pub(crate) struct Identity {
     pub(crate) parser: Parser,
     pub(crate) generation: u64,
     pub(crate) owner: Incarnation,
+    pub(crate) catch_ups: Arc<dyn CatchUps>,
 }
 
 impl LocalSocket {
@@ -83,15 +99,17 @@ impl LocalSocket {
             generation: identity.generation,
             owner: identity.owner,
             session,
+            catch_ups: identity.catch_ups,
+            stopped: Notify::new(),
             delivery: Mutex::new(Delivery::new(mode, delivered)),
         }
     }
 
     /// Delivers an event of the log, from the fan-out. While the socket is catching up, a replay
-    /// brings it; one with a `request` for an answer is not replayed but held until its place is
-    /// reached.
+    /// brings it, or it is held until the replay has come near enough; one with a `request` for an
+    /// answer is not replayed, hence always held.
     pub(crate) fn deliver(
-        &self,
+        self: &Arc<Self>,
         position: Position,
         request: Option<u64>,
         frames: impl FnOnce() -> Arc<Frames>,
@@ -102,19 +120,49 @@ impl LocalSocket {
         }
         match delivery.mode {
             Mode::Live if position > delivery.delivered => {
+                let frames = frames();
+                let pushed = self.session.try_push(&frames);
+                if pushed == Err(PushError::Full) {
+                    self.fall_behind(&mut delivery);
+                    return self.leave_to_catch_up(&mut delivery, position, request, || frames);
+                }
                 delivery.delivered = position;
-                self.push(&frames())
+                pushed.is_ok()
             }
-            Mode::CatchingUp if request.is_none() => {
-                delivery.owed_through = position;
-                false
-            }
-            Mode::CatchingUp => {
-                self.hold(&mut delivery, (position, frames()));
-                true
-            }
+            Mode::CatchingUp => self.leave_to_catch_up(&mut delivery, position, request, frames),
             Mode::Live | Mode::Closed => false,
         }
+    }
+
+    fn leave_to_catch_up(
+        &self,
+        delivery: &mut Delivery,
+        position: Position,
+        request: Option<u64>,
+        frames: impl FnOnce() -> Arc<Frames>,
+    ) -> bool {
+        if request.is_some() {
+            self.keep_at(delivery, position, frames());
+            return true;
+        }
+        let held = delivery.ahead.hold(position, frames);
+        if !held {
+            delivery.owed_through = position;
+        }
+        held
+    }
+
+    /// The outbox of a live socket is full: from here on its events come from the log. What is in
+    /// the outbox stays and is written in order. It is bounded, and its bytes are shared with the
+    /// other sockets; to drop it one would have to tell, frame by frame, what the log can bring
+    /// back from what it cannot: answers, questions, frames of the connection's other sockets.
+    pub(super) fn fall_behind(self: &Arc<Self>, delivery: &mut Delivery) {
+        metrics::fell_behind().increment(1);
+        delivery.mode = Mode::CatchingUp;
+        // What it was not given of what was fanned out it is not owed.
+        let start = delivery.delivered.max(self.catch_ups.fanned_out());
+        (delivery.delivered, delivery.owed_through) = (start, start);
+        self.catch_ups.catch_up(Arc::clone(self), start);
     }
 
     /// Delivers a volatile event, stamped with what this socket surely has, or drops it: the
@@ -125,7 +173,8 @@ impl LocalSocket {
         if delivery.mode != Mode::Live || !self.session.is_writable() {
             return false;
         }
-        self.push(&event.frames(self.recoverable, delivery.delivered))
+        let frames = event.frames(self.recoverable, delivery.delivered);
+        self.session.try_push(&frames).is_ok()
     }
 
     /// Delivers a transient event: queued like any frame. While the socket is catching up it is
@@ -161,35 +210,23 @@ impl LocalSocket {
             Mode::CatchingUp => delivery.delivered,
             Mode::Closed => return None,
         };
-        delivery.mode = Mode::Closed;
         Class::Transient.count_dropped(delivery.transients.take().len() as u64);
-        Some(Frozen {
-            delivered,
-            asked: delivery.asked.drain(..).collect(),
-        })
+        let asked = delivery.asked.drain(..).collect();
+        delivery.close();
+        self.stopped.notify_waiters();
+        Some(Frozen { delivered, asked })
     }
 
     /// Nothing is delivered from here on.
     pub(crate) fn stop(&self) {
-        let mut delivery = self.delivery.lock();
-        delivery.mode = Mode::Closed;
-        delivery.held.clear();
-        delivery.transients.take();
-        delivery.waiting.clear();
+        self.delivery.lock().close();
+        self.stopped.notify_waiters();
     }
 
     /// Whether deliveries have stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.delivery.lock().mode == Mode::Closed
-    }
-
-    pub(super) fn hold(&self, delivery: &mut Delivery, held: (Position, Arc<Frames>)) {
-        if delivery.held.len() < limits::SOCKET_ANSWERS_HELD_MAX {
-            delivery.held.push_back(held);
-        } else {
-            self.session.close(CloseReason::SlowConsumer);
-        }
     }
 
     /// A full outbox drops the event: its socket is slow, and it would not be replayed either.
@@ -201,17 +238,5 @@ impl LocalSocket {
             Class::Transient.count_dropped(1);
         }
         pushed.is_ok()
-    }
-
-    /// A full outbox closes the transport: the client resumes, and nothing is lost.
-    pub(super) fn push(&self, frames: &Arc<Frames>) -> bool {
-        match self.session.try_push(frames) {
-            Ok(()) => true,
-            Err(PushError::Full) => {
-                self.session.close(CloseReason::SlowConsumer);
-                false
-            }
-            Err(PushError::Closed) => false,
-        }
     }
 }

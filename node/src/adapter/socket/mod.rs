@@ -2,8 +2,9 @@
 //! holds all that changes, so that replay and live delivery meet without a gap or a double.
 //!
 //! Reading order: [`local`] (live delivery), [`delivery`] (what the lock holds), [`answers`],
-//! [`replay`].
+//! [`replay`]; [`ahead`] and [`tally`] hold and count what waits for its place.
 
+mod ahead;
 mod answers;
 mod delivery;
 mod local;
@@ -11,8 +12,12 @@ mod local;
 mod meeting;
 mod replay;
 #[cfg(test)]
+mod slow;
+mod tally;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use delivery::Frozen;
-pub(super) use local::Identity;
 pub use local::LocalSocket;
+pub(crate) use local::{CatchUps, Identity};
+pub(crate) use replay::{Reached, Stalled};
