@@ -9,6 +9,10 @@ use std::time::Duration;
 pub const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
 /// Frames that may wait for one client; same policy. Bounds the per-frame overhead of tiny frames.
 pub const OUTBOX_FRAMES_MAX: usize = 4096;
+/// Bytes for which the kernel is asked to send to one client (Linux takes it twice, its overhead
+/// included); at the limit the outbox fills. Left alone it grows to megabytes for each client that
+/// does not read, outside every limit of ours. A client 100 ms away still gets 2 MB/s.
+pub const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 /// Frames handed to one vectored write. Linux takes 1,024; 64 already hides the cost of a write.
 pub const WRITE_BATCH_FRAMES_MAX: usize = 64;
 
