@@ -2,7 +2,7 @@
 //! is user and system time of the node processes; the machine is shared: foreign load is shown.
 //!
 //! Environment: `RUNS` (3), `PERIOD_S` (10) per measurement, `SOCKETS` (1000) in the room,
-//! `CONNECTS` (5000) idle connections, `ONLY` (some of `idle,fan_out,upgrade,durable`),
+//! `CONNECTS` (5000) idle connections, `ONLY` (some of `idle,fan_out,upgrade,durable,slow`),
 //! `ROOMCAST_BIN`. Data goes to `TMPDIR`: a real disk, please.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use roomcast_cluster_tests::client::Client;
 use roomcast_cluster_tests::cluster::{Cluster, ClusterSpec};
 use roomcast_cluster_tests::http::metric;
 use roomcast_cluster_tests::load::procfs::{busy_time, cpu_times, resident_bytes};
-use roomcast_cluster_tests::load::room::{ROOM, Tally, Way, connect, listen};
+use roomcast_cluster_tests::load::room::{ROOM, Tally, Way, connect, listen, sip};
 use roomcast_cluster_tests::load::socket::LeanSocket;
 use roomcast_cluster_tests::load::speaker::{Pace, Speaker};
 use roomcast_cluster_tests::process::NodeProcess;
@@ -26,6 +26,9 @@ use tokio::time::sleep;
 /// Of them at once at saturation.
 const IN_FLIGHT: usize = 8;
 const PACED_PER_SECOND: u32 = 60;
+/// Events beside slow sockets: they are to fill outboxes within the warm-up.
+const BESIDE_SLOW_PER_SECOND: u32 = 30;
+const BESIDE_SLOW_BYTES: usize = 8 * 1024;
 /// Before each measurement.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Until allocators and logs have come to rest.
@@ -209,7 +212,7 @@ async fn fan_out(
                 .map_or(0.0, |us| f64::from(*us) / 1e3)
         };
         let by = match way {
-            Way::WebSocket => "",
+            Way::WebSocket | Way::Narrow => "",
             Way::Polling => " by polling and upgrade elsewhere",
         };
         let row = |what: &str| format!("{} sockets{by}, {name}: {what}", settings.sockets);
@@ -249,6 +252,55 @@ async fn upgrades(cluster: &Cluster, result: &str) -> f64 {
         total += metric(&text, "roomcast_forwarded_upgrades_total", &[&label]);
     }
     total
+}
+
+/// Deliveries to one room, alone and then beside as many sockets that read one byte a second.
+async fn slow(settings: &Settings, cluster: &Cluster, table: &mut Table) -> io::Result<()> {
+    let (nodes, count) = (cluster.nodes.len(), settings.sockets);
+    let sockets = connect(&cluster.clients(), Way::WebSocket, count, ROOM).await?;
+    let tally = Tally::new(count, 0);
+    let listeners = listen(sockets, &tally);
+    let socket = LeanSocket::connect(cluster.addrs[0].client).await?;
+    let mut speaker = Speaker::new(socket).with_body(BESIDE_SLOW_BYTES);
+    let pace = Pace::PerSecond(BESIDE_SLOW_PER_SECOND);
+    let mut sipping = None;
+    for beside in [0, count] {
+        if beside > 0 {
+            let sockets = connect(&cluster.clients(), Way::Narrow, beside, ROOM).await?;
+            sipping = Some(sip(sockets, &tally));
+        }
+        let row = |what: &str| format!("{count} sockets beside {beside} slow: {what}");
+        speaker.speak(pace, &tally, WARM_UP).await?;
+        let meter = Meter::start(cluster);
+        table.add(&row("RSS MB before"), nodes, meter.resident() as f64 / 1e6);
+        let before = tally.deliveries.load(Ordering::Relaxed);
+        tally.sampling.store(true, Ordering::Relaxed);
+        let spoken = speaker.speak(pace, &tally, settings.period).await?;
+        let (cpu, foreign) = (meter.server(), meter.foreign());
+        sleep(Duration::from_millis(500)).await;
+        tally.sampling.store(false, Ordering::Relaxed);
+        let deliveries = tally.deliveries.load(Ordering::Relaxed) - before;
+        let missing = (spoken.acked * count as u64).saturating_sub(deliveries);
+        let ages = tally.take_ages_us();
+        let age = |share: usize| {
+            ages.get(ages.len() * share / 100)
+                .map_or(0.0, |us| f64::from(*us) / 1e3)
+        };
+        table.add(&row("RSS MB after"), nodes, meter.resident() as f64 / 1e6);
+        let cores = cpu / spoken.elapsed.as_secs_f64();
+        table.add(&row("server cores"), nodes, cores);
+        table.add(&row("foreign cores"), nodes, foreign);
+        table.add(&row("p50 ms"), nodes, age(50));
+        table.add(&row("p99 ms"), nodes, age(99));
+        table.add(&row("deliveries missing"), nodes, missing as f64);
+        let text = cluster.metrics(0).await;
+        let catching_up = metric(&text, "roomcast_catching_up_sockets", &[]);
+        table.add(&row("catching up"), nodes, catching_up);
+        let faults = tally.faults.load(Ordering::Relaxed);
+        table.add(&row("lost or out of order"), nodes, faults as f64);
+    }
+    drop((listeners, sipping));
+    Ok(())
 }
 
 /// Durable publishes a second through one WebSocket, at the leader and elsewhere.
@@ -303,6 +355,9 @@ async fn run(settings: &Settings, table: &mut Table) -> io::Result<()> {
                 if settings.measures(name) && (way == Way::WebSocket || nodes > 1) {
                     fan_out(settings, &Cluster::start(&spec).await?, way, table).await?;
                 }
+            }
+            if settings.measures("slow") && nodes == 1 {
+                slow(settings, &Cluster::start(&spec).await?, table).await?;
             }
             if settings.measures("durable") {
                 durable(settings, &Cluster::start(&spec).await?, table).await?;
