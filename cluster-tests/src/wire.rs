@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -19,6 +19,8 @@ use crate::payload::{BINARY, hex, unhex};
 const STEP_TIMEOUT: Duration = Duration::from_secs(3);
 /// CONNECT is held for up to 5 s without a leader, then the transport is closed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+/// Receive buffer of a narrow connection; the system doubles it.
+const NARROW_BYTES: u32 = 4 * 1024;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -100,8 +102,23 @@ impl Wire {
             .map_err(|_| WireError::Timeout)?
     }
 
+    /// As [`Wire::connect`], over a connection that takes in little of what is not read: what a
+    /// slow client is to the server.
+    ///
+    /// # Errors
+    /// When the server refuses or is not there.
+    pub async fn connect_narrow(addr: SocketAddr, query: &str) -> Result<Self, WireError> {
+        let handshake = async { Self::begin(narrow(addr).await?, addr, query).await };
+        timeout(STEP_TIMEOUT, handshake)
+            .await
+            .map_err(|_| WireError::Timeout)?
+    }
+
     async fn handshake(addr: SocketAddr, query: &str) -> Result<Self, WireError> {
-        let stream = TcpStream::connect(addr).await?;
+        Self::begin(TcpStream::connect(addr).await?, addr, query).await
+    }
+
+    async fn begin(stream: TcpStream, addr: SocketAddr, query: &str) -> Result<Self, WireError> {
         stream.set_nodelay(true)?;
         let url = format!("ws://{addr}/socket.io/?EIO=4&transport=websocket{query}");
         let (ws, _) = client_async(url, stream).await.map_err(refusal)?;
@@ -251,6 +268,16 @@ impl Wire {
         self.send(format!("40{}{auth}", prefix(namespace))).await;
         self.packet(CONNECT_TIMEOUT).await
     }
+}
+
+/// A connection that takes in little of what is not read.
+pub(crate) async fn narrow(addr: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_recv_buffer_size(NARROW_BYTES)?;
+    socket.connect(addr).await
 }
 
 fn refusal(error: tungstenite::Error) -> WireError {

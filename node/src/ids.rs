@@ -22,6 +22,11 @@ pub struct Position {
 impl Position {
     /// Before everything in a log.
     pub const ZERO: Self = Self { index: 0, op: 0 };
+    /// Behind everything in a log.
+    pub const MAX: Self = Self {
+        index: u64::MAX,
+        op: u32::MAX,
+    };
 
     /// Builds a position.
     #[must_use]

@@ -4,11 +4,15 @@
 use std::time::Duration;
 
 /// Bytes of frames that may wait for one client (1 MiB). At the limit a push is refused and the
-/// caller decides: a live socket is closed and resumes, a volatile frame is dropped. A single frame
+/// caller decides: a live socket turns to catching up, a volatile frame is dropped. A single frame
 /// larger than this is still taken when nothing else waits, else it could never be delivered.
 pub const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
 /// Frames that may wait for one client; same policy. Bounds the per-frame overhead of tiny frames.
 pub const OUTBOX_FRAMES_MAX: usize = 4096;
+/// Bytes for which the kernel is asked to send to one client (Linux takes it twice, its overhead
+/// included); at the limit the outbox fills. Left alone it grows to megabytes for each client that
+/// does not read, outside every limit of ours. A client 100 ms away still gets 2 MB/s.
+pub const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 /// Frames handed to one vectored write. Linux takes 1,024; 64 already hides the cost of a write.
 pub const WRITE_BATCH_FRAMES_MAX: usize = 64;
 
@@ -125,6 +129,11 @@ const _: () = assert!(
     OUTBOX_BYTES_MAX > MAX_PAYLOAD_BYTES,
     "one largest message must fit"
 );
+const _: () = assert!(
+    SOCKET_JOINING_BYTES_MAX <= OUTBOX_BYTES_MAX / 2
+        && SOCKET_JOINING_EVENTS_MAX <= OUTBOX_FRAMES_MAX / 2,
+    "what a joining socket holds must fit an outbox that is half full"
+);
 const _: () = assert!(READ_CHUNK_BYTES >= 14, "a frame header must fit a chunk");
 
 // --- Between sockets and the log
@@ -168,9 +177,17 @@ pub const REPLAY_READ_ENTRIES: usize = 8;
 /// Largest node id: 13 bits. The number of a broadcast with acknowledgements is an ack id on the
 /// wire, names the node that asked, and has to stay below 2^53, where JavaScript's integers end.
 pub const NODE_ID_MAX: u64 = (1 << 13) - 1;
-/// Answers held for a socket that is catching up or has operations under way; above, its transport
-/// is closed and it resumes.
+/// Answers held for a socket that is catching up or has operations under way, and questions to its
+/// client; above, its transport is closed and it resumes.
 pub const SOCKET_ANSWERS_HELD_MAX: usize = 4096;
+/// Bytes of those; same policy. One that is larger is held when nothing else is.
+pub const SOCKET_ANSWERS_HELD_BYTES_MAX: usize = 1024 * 1024;
+/// Events of the log held for a socket whose replay is about to end, so that its end stands still;
+/// above, they are dropped and the log brings them too. A second of a fast log is enough for the
+/// last pages of any replay.
+pub const SOCKET_JOINING_EVENTS_MAX: usize = 1024;
+/// Bytes of those events; same policy. One that is larger is held when nothing else is.
+pub const SOCKET_JOINING_BYTES_MAX: usize = 512 * 1024;
 /// Transient events held for a socket that catches up; above, they are dropped and counted.
 pub const SOCKET_TRANSIENTS_HELD_MAX: usize = 64;
 /// Bytes of those events; same policy. One that is larger by itself is never held.

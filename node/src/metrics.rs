@@ -121,6 +121,8 @@ metrics_table! {
         "Resumes tried, by result: recovered, or why not";
     Gauge catching_up() "roomcast_catching_up_sockets"
         "Sockets that read what they missed from the log";
+    Counter fell_behind() "roomcast_sockets_fell_behind_total"
+        "Times that a live socket turned to catching up because its outbox was full";
     Counter events_published() "roomcast_events_published_total"
         "Logged events that handlers of this node issued";
     Counter deliveries() "roomcast_deliveries_total"

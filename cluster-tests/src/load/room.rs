@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
@@ -119,6 +119,8 @@ fn slot(seq: u64) -> usize {
 pub enum Way {
     /// At once.
     WebSocket,
+    /// At once, over a connection that takes in little of what is not read.
+    Narrow,
     /// By polling at one node and an upgrade at the next.
     Polling,
 }
@@ -137,6 +139,7 @@ pub async fn connect(
         let node = |number: usize| nodes[number % nodes.len()];
         let mut socket = match way {
             Way::WebSocket => LeanSocket::connect(node(number)).await?,
+            Way::Narrow => LeanSocket::connect_narrow(node(number)).await?,
             Way::Polling => LeanSocket::connect_by_polling(node(number), node(number + 1)).await?,
         };
         socket.join(room).await?;
@@ -157,6 +160,22 @@ pub fn listen(sockets: Vec<LeanSocket>, tally: &Arc<Tally>) -> JoinSet<()> {
         listeners.spawn(receive(socket, Arc::clone(tally), number % SAMPLED == 0));
     }
     listeners
+}
+
+/// Lets the sockets read a byte each second until the set is dropped.
+#[must_use]
+pub fn sip(sockets: Vec<LeanSocket>, tally: &Arc<Tally>) -> JoinSet<()> {
+    let mut sipping = JoinSet::new();
+    for mut socket in sockets {
+        let tally = Arc::clone(tally);
+        sipping.spawn(async move {
+            while socket.sip().await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            tally.faults.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    sipping
 }
 
 async fn receive(mut socket: LeanSocket, tally: Arc<Tally>, sampled: bool) {

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::http::{self, Answer};
+use crate::wire::narrow;
 
 /// Grows when a frame does not fit.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -31,10 +32,17 @@ impl LeanSocket {
     /// When the server refuses one of them.
     pub async fn connect(addr: SocketAddr) -> io::Result<Self> {
         let mut socket = Self::open(addr).await?;
-        socket.upgrade(addr, "").await?;
-        socket.wait_for(b"0{").await?;
-        socket.send(b"40").await?;
-        socket.wait_for(b"40{").await?;
+        socket.begin(addr).await?;
+        Ok(socket)
+    }
+
+    /// The same over a connection that takes in little of what is not read.
+    ///
+    /// # Errors
+    /// When the server refuses one of them.
+    pub async fn connect_narrow(addr: SocketAddr) -> io::Result<Self> {
+        let mut socket = Self::over(narrow(addr).await?)?;
+        socket.begin(addr).await?;
         Ok(socket)
     }
 
@@ -68,7 +76,17 @@ impl LeanSocket {
     }
 
     async fn open(addr: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(addr).await?;
+        Self::over(TcpStream::connect(addr).await?)
+    }
+
+    async fn begin(&mut self, addr: SocketAddr) -> io::Result<()> {
+        self.upgrade(addr, "").await?;
+        self.wait_for(b"0{").await?;
+        self.send(b"40").await?;
+        self.wait_for(b"40{").await
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let buffer = vec![0; BUFFER_BYTES];
         Ok(Self {
@@ -132,6 +150,14 @@ impl LeanSocket {
     pub async fn read(&mut self, mut heed: impl FnMut(&[u8])) -> io::Result<()> {
         self.fill().await?;
         self.take(&mut heed).await
+    }
+
+    /// Takes one byte from the connection, whatever it means.
+    ///
+    /// # Errors
+    /// When the connection ends.
+    pub async fn sip(&mut self) -> io::Result<()> {
+        self.stream.read_u8().await.map(drop)
     }
 
     async fn take(&mut self, heed: &mut impl FnMut(&[u8])) -> io::Result<()> {

@@ -68,6 +68,13 @@ impl Speaker {
         }
     }
 
+    /// The same, with so many bytes of text in each event.
+    #[must_use]
+    pub fn with_body(mut self, bytes: usize) -> Self {
+        self.body = "x".repeat(bytes);
+        self
+    }
+
     /// Publishes for a while.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::lease::Lease;
 use super::pending::Pending;
 use super::replica::{Applied, Replica};
 use super::requests::Requests;
-use super::socket::{Identity, LocalSocket};
+use super::socket::{CatchUps, Identity, LocalSocket};
 use super::unlogged::{Class, Stamped};
 use crate::engine::{CloseReason, Frames};
 use crate::ids::{GroupId, Incarnation, Position, SocketId};
@@ -30,9 +30,7 @@ pub(crate) enum Ask {
 }
 
 /// What the fan-out reports upward about sockets it started or stopped.
-pub(crate) trait Sockets: Send + Sync + 'static {
-    /// A resumed socket has to catch up from `start`.
-    fn catch_up(&self, socket: Arc<LocalSocket>, start: Position);
+pub(crate) trait Sockets: CatchUps {
     /// A socket was attached, but nobody waits for it any more: its session goes away.
     fn abandoned(&self, socket: &LocalSocket);
 }
@@ -360,6 +358,7 @@ impl<S: Sockets> Fanout<S> {
             parser: self.parser,
             generation,
             owner,
+            catch_ups: Arc::<S>::clone(&self.sockets),
         }
     }
 }

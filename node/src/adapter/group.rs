@@ -21,7 +21,7 @@ use super::pending::Pending;
 use super::proposer::{Proposer, Submission};
 use super::replica::{Applied, Replica};
 use super::requests::Requests;
-use super::socket::LocalSocket;
+use super::socket::{CatchUps, LocalSocket};
 use super::unlogged::Class;
 use crate::ids::{Entropy, GroupId, NodeId, Position};
 use crate::limits;
@@ -277,7 +277,8 @@ fn part(submissions: &mpsc::Sender<Submission>, op: Op) {
     }
 }
 
-/// Starts catch-ups for the fan-out.
+/// Starts catch-ups, and puts away what nobody waits for.
+#[derive(Debug)]
 struct Starter {
     group: GroupId,
     replica: Arc<Replica>,
@@ -286,7 +287,11 @@ struct Starter {
     submissions: mpsc::WeakSender<Submission>,
 }
 
-impl Sockets for Starter {
+impl CatchUps for Starter {
+    fn fanned_out(&self) -> Position {
+        self.progress.position()
+    }
+
     fn catch_up(&self, socket: Arc<LocalSocket>, start: Position) {
         let catch_up = CatchUp {
             group: self.group,
@@ -297,7 +302,9 @@ impl Sockets for Starter {
         };
         tokio::spawn(catch_up.run(start));
     }
+}
 
+impl Sockets for Starter {
     fn abandoned(&self, socket: &LocalSocket) {
         socket.stop();
         if let Some(submissions) = self.submissions.upgrade() {

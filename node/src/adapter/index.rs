@@ -120,7 +120,7 @@ impl Index {
     }
 
     /// Calls `deliver` once for each socket of this node that the event is for.
-    pub(crate) fn each_target(&self, event: &Event, mut deliver: impl FnMut(&LocalSocket)) {
+    pub(crate) fn each_target(&self, event: &Event, mut deliver: impl FnMut(&Arc<LocalSocket>)) {
         let Some(namespace) = self.namespaces.get(&event.namespace) else {
             return;
         };

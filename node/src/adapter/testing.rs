@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use roomcast_proto::socketio::Parser;
 
-use super::socket::{Identity, LocalSocket};
-use crate::engine::{Counters, Frames, OutboxLimits, SessionHandle, Sid};
+use super::socket::{CatchUps, Identity, LocalSocket};
+use crate::engine::{Batch, Counters, Frames, OutboxLimits, SessionHandle, Sid, Written};
 use crate::ids::{Entropy, Pid, Position, SocketId};
 use crate::state::Event;
 
@@ -39,6 +40,51 @@ pub(super) fn id(n: u8) -> SocketId {
     SocketId([n; 16])
 }
 
+/// A transport that takes what it is told to.
+pub(super) struct Reader {
+    pub(super) session: SessionHandle,
+    taken: Batch,
+}
+
+impl Reader {
+    pub(super) fn new(session: SessionHandle) -> Self {
+        let taken = Batch::new();
+        Self { session, taken }
+    }
+
+    /// Writes up to so many frames out: their texts.
+    pub(super) fn read(&mut self, count: usize) -> Vec<String> {
+        let mut read = Vec::new();
+        while read.len() < count {
+            if self.taken.is_empty() && !self.session.outbox().try_take(&mut self.taken, 0) {
+                break;
+            }
+            let frames = self.taken.pop_front().unwrap();
+            let bytes = frames.len();
+            self.session.outbox().written(Written { frames: 1, bytes });
+            read.push(String::from_utf8(frames.packets().0.to_vec()).unwrap());
+        }
+        read
+    }
+}
+
+/// Notes where catch-ups begin, and runs none.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    pub(super) starts: Mutex<Vec<Position>>,
+    pub(super) fanned_out: Mutex<Position>,
+}
+
+impl CatchUps for Begun {
+    fn fanned_out(&self) -> Position {
+        *self.fanned_out.lock()
+    }
+
+    fn catch_up(&self, _socket: Arc<LocalSocket>, start: Position) {
+        self.starts.lock().push(start);
+    }
+}
+
 /// Socket `n` of namespace `/`, owned by incarnation 7, with recovery unless `n` is above 99.
 pub(super) fn identity(n: u8) -> Identity {
     Identity {
@@ -50,6 +96,7 @@ pub(super) fn identity(n: u8) -> Identity {
         parser: Parser::Json,
         generation: 1,
         owner: 7,
+        catch_ups: Arc::new(Begun::default()),
     }
 }
 

@@ -29,6 +29,8 @@ pub use counters::{CounterValues, Counters};
 pub use frames::Frames;
 pub use handler::{Acceptor, Forbidden, Handler, Handshake, Message, Refused};
 pub use open::Engine;
+#[cfg(test)]
+pub(crate) use outbox::{Batch, Written};
 pub use outbox::{Closed, OutboxLimits, PushError};
 pub use polling::{Forwarded, Owners, Polling, RequestError, Upload};
 pub use registry::{DrainPace, Registry};

@@ -114,9 +114,10 @@ impl Outbox {
         Ok(())
     }
 
-    /// Waits until at most half of the limits is used: the pace of a reader of the log. What it
-    /// then pushes is admitted as any message, so several readers may share the rest.
-    pub(crate) async fn space(&self) -> Result<(), Closed> {
+    /// Waits until at most half of the limits is used and a message of so many bytes fits: the pace
+    /// of a reader of the log. What it then pushes is admitted as any message, so several readers
+    /// may share the rest.
+    pub(crate) async fn space(&self, bytes: usize) -> Result<(), Closed> {
         loop {
             let mut notified = pin!(self.space.notified());
             notified.as_mut().enable();
@@ -125,7 +126,7 @@ impl Outbox {
                 if state.closed {
                     return Err(Closed);
                 }
-                if state.is_low(self.limits) {
+                if state.is_low(self.limits) && state.fits(bytes, self.limits) {
                     return Ok(());
                 }
                 state.waiting = true;
@@ -289,8 +290,7 @@ impl State {
         if self.closed {
             return Err(PushError::Closed);
         }
-        let fits = self.bytes + frames.len() <= limits.bytes_max && self.frames < limits.frames_max;
-        if !fits && self.frames > 0 {
+        if !self.fits(frames.len(), limits) {
             return Err(PushError::Full);
         }
         self.queue.push_back(Arc::clone(frames));
@@ -298,6 +298,12 @@ impl State {
         self.frames += 1;
         self.pushed += 1;
         Ok(self.queue.len() == 1)
+    }
+
+    /// A message larger than the limits fits when nothing waits.
+    fn fits(&self, bytes: usize, limits: OutboxLimits) -> bool {
+        let within = self.bytes + bytes <= limits.bytes_max && self.frames < limits.frames_max;
+        within || self.frames == 0
     }
 
     fn is_low(&self, limits: OutboxLimits) -> bool {
@@ -391,9 +397,9 @@ mod tests {
         outbox.try_push(&frame(60)).unwrap();
         let other = Arc::clone(&outbox);
         let waiter = tokio::spawn(async move {
-            let first = other.space().await;
+            let first = other.space(0).await;
             other.try_push(&frame(60)).unwrap();
-            (first, other.space().await)
+            (first, other.space(0).await)
         });
         tokio::task::yield_now().await;
         assert_eq!(outbox.pushed(), 1, "62 of 100 bytes is above low water");
@@ -408,5 +414,22 @@ mod tests {
         outbox.close();
         assert_eq!(waiter.await.unwrap(), (Ok(()), Err(Closed)));
         assert_eq!(outbox.try_push(&frame(1)), Err(PushError::Closed));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_space_goes_on_only_when_its_message_fits() {
+        let outbox = Arc::new(outbox(100, 100));
+        outbox.try_push(&frame(38)).unwrap();
+        assert_eq!(outbox.space(60).await, Ok(()), "40 and 60 of 100 bytes");
+        let other = Arc::clone(&outbox);
+        let waiter = tokio::spawn(async move { other.space(61).await });
+        tokio::task::yield_now().await;
+        assert!(!waiter.is_finished(), "though little waits");
+        let mut batch = Batch::new();
+        outbox.try_take(&mut batch, 0);
+        let (frames, bytes) = (1, 40);
+        outbox.written(Written { frames, bytes });
+        assert_eq!(waiter.await.unwrap(), Ok(()));
+        assert_eq!(outbox.space(1000).await, Ok(()), "nothing else waits");
     }
 }

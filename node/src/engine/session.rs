@@ -124,13 +124,13 @@ impl SessionHandle {
         pushed
     }
 
-    /// Waits until less than half of the outbox is used: for a replay at the client's pace, which
-    /// then pushes.
+    /// Waits until less than half of the outbox is used and frames of so many bytes fit: for a
+    /// replay at the client's pace, which then pushes.
     ///
     /// # Errors
     /// [`Closed`] when the session is closing or closed.
-    pub async fn space(&self) -> Result<(), Closed> {
-        self.0.outbox.space().await
+    pub async fn space(&self, bytes: usize) -> Result<(), Closed> {
+        self.0.outbox.space(bytes).await
     }
 
     /// Whether a frame pushed now would be written now: nothing is queued or being written. What

@@ -27,6 +27,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         TcpSocket::new_v6()?
     };
     socket.set_reuseaddr(true)?;
+    // Every connection inherits it.
+    socket.set_send_buffer_size(limits::SEND_BUFFER_BYTES)?;
     socket.bind(address)?;
     socket.listen(limits::LISTEN_BACKLOG)
 }

@@ -16,11 +16,18 @@ use crate::raft::{Committed, StateMachine};
 const NODE: u64 = 1;
 
 /// Starts no catch-up.
+#[derive(Debug)]
 struct Nobody;
 
-impl Sockets for Nobody {
-    fn catch_up(&self, _socket: Arc<LocalSocket>, _start: Position) {}
+impl CatchUps for Nobody {
+    fn fanned_out(&self) -> Position {
+        Position::ZERO
+    }
 
+    fn catch_up(&self, _socket: Arc<LocalSocket>, _start: Position) {}
+}
+
+impl Sockets for Nobody {
     fn abandoned(&self, socket: &LocalSocket) {
         socket.stop();
     }
@@ -241,16 +248,13 @@ async fn an_event_that_expects_answers_waits_for_its_place_in_a_replay() {
     }
     let at = Position::new(world.index, 0);
     texts(&resumed.session);
-    resumed
-        .replay(Position::new(world.index - 1, 0), None)
-        .await
-        .unwrap();
+    resumed.reach(Position::new(world.index - 2, 0)).unwrap();
     assert_eq!(
         texts(&resumed.session),
         [""; 0],
         "the log brings the one that is replayed"
     );
-    resumed.replay(at, None).await.unwrap();
+    resumed.reach(at).unwrap();
     assert_eq!(texts(&resumed.session).len(), 1);
     assert!(!resumed.take_asked(2), "nobody asked for this answer");
     assert!(resumed.take_asked(1) && !resumed.take_asked(1), "once");

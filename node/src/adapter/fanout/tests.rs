@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::adapter::completion::Failure;
 use crate::adapter::requests::Answer;
+use crate::adapter::socket::Reached;
 use crate::adapter::testing::{event, id, outbox, session, texts};
 use crate::engine::SessionHandle;
 use crate::ids::Pid;
@@ -19,13 +20,19 @@ const THEIRS: Incarnation = 8;
 #[derive(Debug, Default)]
 struct Noted(Mutex<Vec<String>>);
 
-impl Sockets for Noted {
+impl CatchUps for Noted {
+    fn fanned_out(&self) -> Position {
+        Position::ZERO
+    }
+
     fn catch_up(&self, socket: Arc<LocalSocket>, start: Position) {
         self.0
             .lock()
             .push(format!("{} from {start}", socket.id.0[0]));
     }
+}
 
+impl Sockets for Noted {
     fn abandoned(&self, socket: &LocalSocket) {
         self.0.lock().push(format!("{} abandoned", socket.id.0[0]));
     }
@@ -190,8 +197,9 @@ fn a_resumed_socket_gets_connect_and_is_handed_to_catch_up() {
     else {
         panic!("not attached");
     };
-    assert!(!socket.try_go_live(Position::new(5, 0)), "5.3 is owed");
-    assert!(socket.try_go_live(Position::new(5, 3)));
+    let reached = socket.reach(Position::new(5, 0));
+    assert_ne!(reached, Ok(Reached::Live), "5.3 is owed");
+    assert_eq!(socket.reach(Position::new(5, 3)), Ok(Reached::Live));
 }
 
 #[test]

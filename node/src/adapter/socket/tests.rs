@@ -1,24 +1,40 @@
-//! Answers, modes, and where replay meets live delivery.
+//! Answers, modes, and moves.
 
-use proptest::prelude::*;
+use std::sync::Arc;
 
-use super::*;
+use roomcast_proto::socketio::Parser;
+
+use super::delivery::Frozen;
+use super::local::LocalSocket;
+use super::replay::{Reached, Stalled};
 use crate::adapter::testing::{event, identity, session, text, texts};
+use crate::adapter::unlogged::Stamped;
+use crate::engine::{Frames, SessionHandle};
+use crate::ids::Position;
+use crate::limits;
+
+const LIVE: Result<Reached, Stalled> = Ok(Reached::Live);
 
 const fn at(index: u64) -> Position {
     Position::new(index, 0)
 }
 
-fn catching_up(start: u64, resumed: u64) -> (LocalSocket, SessionHandle) {
-    let session = session(1000);
-    let socket = LocalSocket::catching_up(identity(1), session.clone(), at(start), at(resumed));
-    (socket, session)
+/// The log is to be read from there to its end.
+fn behind(after: u64) -> Result<Reached, Stalled> {
+    let (after, through) = (at(after), Position::MAX);
+    Ok(Reached::Behind { after, through })
 }
 
-fn live_from(position: Position, frames_max: usize) -> (LocalSocket, SessionHandle) {
+fn catching_up(start: u64, resumed: u64) -> (Arc<LocalSocket>, SessionHandle) {
+    let session = session(1000);
+    let socket = LocalSocket::catching_up(identity(1), session.clone(), at(start), at(resumed));
+    (Arc::new(socket), session)
+}
+
+fn live_from(position: Position, frames_max: usize) -> (Arc<LocalSocket>, SessionHandle) {
     let session = session(frames_max);
     let socket = LocalSocket::live(identity(1), session.clone(), position);
-    (socket, session)
+    (Arc::new(socket), session)
 }
 
 /// An event of this name that is not logged.
@@ -48,9 +64,9 @@ fn a_live_socket_gets_only_what_is_later_than_what_it_has() {
 fn a_resumed_socket_is_never_live_before_its_resume() {
     let (socket, session) = catching_up(3, 7);
     for cursor in [3, 4, 6] {
-        assert!(!socket.try_go_live(at(cursor)), "{cursor}");
+        assert_eq!(socket.reach(at(cursor)), behind(cursor), "{cursor}");
     }
-    assert!(socket.try_go_live(at(7)) && socket.try_go_live(at(7)));
+    assert_eq!(socket.reach(at(7)), LIVE);
     assert!(socket.deliver(at(8), None, || text("8")));
     assert_eq!(texts(&session), ["8"]);
 }
@@ -59,8 +75,8 @@ fn a_resumed_socket_is_never_live_before_its_resume() {
 fn an_event_seen_while_catching_up_is_left_to_the_replay() {
     let (socket, session) = catching_up(3, 7);
     assert!(!socket.deliver(at(9), None, never));
-    assert!(!socket.try_go_live(at(8)), "9 is owed and not replayed");
-    assert!(socket.try_go_live(at(9)));
+    assert_eq!(socket.reach(at(8)), behind(8), "9 is owed and not replayed");
+    assert_eq!(socket.reach(at(9)), LIVE);
     assert!(
         !socket.deliver(at(9), None, never),
         "the replay delivered it"
@@ -72,7 +88,7 @@ fn an_event_seen_while_catching_up_is_left_to_the_replay() {
 fn a_catching_up_socket_gets_no_volatile_events() {
     let (socket, session) = catching_up(3, 7);
     assert!(!socket.deliver_volatile(&mut unlogged("v")));
-    assert!(socket.try_go_live(at(7)));
+    assert_eq!(socket.reach(at(7)), LIVE);
     assert_eq!(texts(&session), [""; 0]);
 }
 
@@ -104,9 +120,9 @@ fn transient_events_wait_for_the_replay_and_carry_its_end() {
     assert!(!socket.deliver_transient(&mut unlogged("t")));
     socket.answer_at(at(7), text("answer"));
     assert!(!socket.deliver_transient(&mut unlogged("u")));
-    assert!(!socket.try_go_live(at(6)));
+    assert_eq!(socket.reach(at(6)), behind(6));
     assert_eq!(texts(&session), [""; 0], "the replay comes first");
-    assert!(socket.try_go_live(at(8)));
+    assert_eq!(socket.reach(at(8)), LIVE);
     let expected = ["answer", r#"42["t","0.8.0"]"#, r#"42["u","0.8.0"]"#];
     assert_eq!(texts(&session), expected);
 }
@@ -115,12 +131,13 @@ fn transient_events_wait_for_the_replay_and_carry_its_end() {
 fn held_answers_stand_before_the_first_event_after_them() {
     let (socket, session) = catching_up(3, 7);
     socket.answer_at(at(8), text("8"));
+    socket.deliver(at(9), None, never);
     socket.answer_at(at(10), text("10"));
-    assert_eq!(socket.try_replay(at(7), Some(&text("7"))), Ok(true));
+    assert_eq!(socket.replay(at(7), &text("7")), Ok(()));
     assert_eq!(socket.delivered(), at(7));
-    assert_eq!(socket.try_replay(at(8), None), Ok(true));
+    assert_eq!(socket.reach(at(8)), behind(8));
     assert_eq!(texts(&session), ["7", "8"]);
-    assert!(socket.try_go_live(at(9)));
+    assert_eq!(socket.reach(at(9)), LIVE);
     assert_eq!(
         texts(&session),
         ["10"],
@@ -143,10 +160,11 @@ fn a_closed_socket_takes_nothing_and_forgets_what_waits() {
     assert!(!socket.deliver(at(9), None, never));
     assert!(!socket.deliver_volatile(&mut unlogged("v")));
     assert!(!socket.deliver_transient(&mut unlogged("t")));
-    assert!(socket.try_go_live(at(9)), "its catch-up ends");
+    assert_eq!(socket.reach(at(9)), Err(Stalled::Stopped));
     assert!(socket.is_stopped(), "and does not bring it back to life");
-    assert_eq!(socket.try_replay(at(100), Some(&text("e"))), Err(Closed));
-    assert_eq!(socket.delivered(), at(9), "as the replay said last");
+    let replayed = socket.replay(at(100), &text("e"));
+    assert_eq!(replayed, Err(Stalled::Stopped));
+    assert_eq!(socket.delivered(), at(3), "nothing counts any more");
     assert_eq!(texts(&session), [""; 0]);
 }
 
@@ -191,15 +209,6 @@ fn too_many_held_answers_close_the_transport() {
 }
 
 #[test]
-fn a_full_outbox_closes_the_transport_instead_of_dropping() {
-    let (socket, session) = live_from(at(0), 2);
-    assert!(socket.deliver(at(1), None, || text("1")) && socket.deliver(at(2), None, || text("2")));
-    assert!(!session.is_closed());
-    assert!(!socket.deliver(at(3), None, || text("3")));
-    assert!(session.is_closed(), "the client resumes from what it has");
-}
-
-#[test]
 fn a_question_is_answered_once_by_who_was_asked() {
     let (socket, _session) = live_from(at(0), 1000);
     assert!(!socket.take_asked(1), "not asked");
@@ -235,185 +244,20 @@ fn a_quiet_socket_freezes_with_what_it_has() {
     assert!(live.is_stopped() && !live.deliver(at(8), None, never));
     assert_eq!(texts(&session), ["question"]);
 
-    let (behind, _session) = catching_up(3, 7);
-    behind.try_replay(at(4), Some(&text("4"))).unwrap();
-    behind.answer_at(at(6), text("held"));
-    assert_eq!(behind.freeze(at(9)), None, "an answer is held");
-    behind.try_replay(at(6), None).unwrap();
+    let (late, _session) = catching_up(3, 7);
+    late.replay(at(4), &text("4")).unwrap();
+    late.answer_at(at(6), text("held"));
+    assert_eq!(late.freeze(at(9)), None, "an answer is held");
+    assert_eq!(late.reach(at(6)), behind(6));
     assert_eq!(
-        behind.freeze(at(9)),
-        frozen(4, &[]),
+        late.freeze(at(9)),
+        frozen(6, &[]),
         "the rest is replayed elsewhere"
     );
-    assert_eq!(behind.try_replay(at(5), Some(&text("5"))), Err(Closed));
+    let replayed = late.replay(at(7), &text("7"));
+    assert_eq!(replayed, Err(Stalled::Stopped));
 
     let (moved, _session) = live_from(at(5), 10);
     moved.ask_again(vec![9]);
     assert!(moved.take_asked(9) && !moved.take_asked(9));
-}
-
-/// What one operation of the log means for the socket under test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Means {
-    Nothing,
-    Event,
-    /// An answer of this node to this socket; only after the resume.
-    Answer,
-}
-
-/// The fan-out and one catch-up of a resumed socket, step by step, over the real `LocalSocket`.
-struct Model {
-    socket: LocalSocket,
-    session: SessionHandle,
-    /// The log, applied as a whole: apply may be far before the fan-out.
-    log: Vec<(Position, Means)>,
-    /// The next operation of the fan-out, and everything before which it has finished entries.
-    next: usize,
-    progress: Position,
-    cursor: Position,
-    page: std::collections::VecDeque<Position>,
-    page_through: Option<Position>,
-    live: bool,
-}
-
-/// Events of a page of the model's replay.
-const PAGE: usize = 2;
-
-impl Model {
-    /// The socket has everything up to the beginning of the log and resumes at operation `resumed`.
-    fn new(entries: &[Vec<Means>], resumed: usize) -> Self {
-        let mut log = Vec::new();
-        for (entry, index) in entries.iter().zip(1..) {
-            log.extend(
-                entry
-                    .iter()
-                    .zip(0..)
-                    .map(|(&means, op)| (Position::new(index, op), means)),
-            );
-        }
-        let resumed = resumed % log.len();
-        let (position, _) = log[resumed];
-        for (at, means) in &mut log {
-            if *at == position || (*at < position && *means == Means::Answer) {
-                *means = Means::Nothing;
-            }
-        }
-        let session = session(10_000);
-        let start = Position::ZERO;
-        let socket = LocalSocket::catching_up(identity(1), session.clone(), start, position);
-        Self {
-            socket,
-            session,
-            log,
-            next: resumed + 1,
-            progress: Position::new(position.index - 1, u32::MAX),
-            cursor: start,
-            page: std::collections::VecDeque::new(),
-            page_through: None,
-            live: false,
-        }
-    }
-
-    /// One operation of the log reaches the fan-out; after an entry's last one, its progress shows.
-    fn fan_out(&mut self) {
-        if let Some(&(position, means)) = self.log.get(self.next) {
-            match means {
-                Means::Nothing => {}
-                Means::Event => {
-                    self.socket
-                        .deliver(position, None, || text(format!("e{position}")));
-                }
-                Means::Answer => self
-                    .socket
-                    .answer_at(position, text(format!("a{position}"))),
-            }
-            self.next += 1;
-        }
-        let finished = match self.log.get(self.next) {
-            Some((next, _)) => next.index - 1,
-            None => u64::MAX,
-        };
-        self.progress = self.progress.max(Position::new(finished, u32::MAX));
-    }
-
-    /// One step of `CatchUp::replay`: a page, or one event of it, or its end.
-    fn catch_up(&mut self) {
-        if self.live {
-            return;
-        }
-        let Some(page_through) = self.page_through else {
-            let through = self.progress;
-            let owed = self
-                .log
-                .iter()
-                .filter(|(at, means)| *means == Means::Event && *at > self.cursor);
-            let page: Vec<Position> = owed.map(|(at, _)| *at).take(PAGE).collect();
-            let owed_through = if page.len() < PAGE {
-                through
-            } else {
-                page[PAGE - 1]
-            };
-            self.page = page.into_iter().filter(|at| *at <= through).collect();
-            self.page_through = Some(self.cursor.max(owed_through.min(through)));
-            return;
-        };
-        if let Some(position) = self.page.pop_front() {
-            self.replay(position, Some(&text(format!("e{position}"))));
-            assert_eq!(self.socket.delivered(), position);
-            return;
-        }
-        self.cursor = page_through;
-        self.page_through = None;
-        self.replay(self.cursor, None);
-        self.live = self.socket.try_go_live(self.cursor);
-    }
-
-    fn replay(&self, position: Position, event: Option<&Arc<Frames>>) {
-        assert_eq!(self.socket.try_replay(position, event), Ok(true));
-    }
-
-    fn expected(&self) -> Vec<String> {
-        let letter = |(at, means): &(Position, Means)| match means {
-            Means::Nothing => None,
-            Means::Event => Some(format!("e{at}")),
-            Means::Answer => Some(format!("a{at}")),
-        };
-        self.log.iter().filter_map(letter).collect()
-    }
-}
-
-fn entries() -> impl Strategy<Value = Vec<Vec<Means>>> {
-    let means = prop_oneof![
-        Just(Means::Nothing),
-        Just(Means::Event),
-        Just(Means::Answer)
-    ];
-    prop::collection::vec(prop::collection::vec(means, 1..4), 1..12)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
-    #[test]
-    fn replay_and_live_delivery_meet_without_gap_or_double(
-        entries in entries(),
-        resumed in 0_usize..100,
-        fan_out in prop::collection::vec(any::<bool>(), 0..80),
-    ) {
-        let mut model = Model::new(&entries, resumed);
-        for fan_out in fan_out {
-            if fan_out { model.fan_out() } else { model.catch_up() }
-        }
-        while model.next < model.log.len() {
-            model.fan_out();
-        }
-        model.fan_out();
-        let mut steps = 0;
-        while !model.live {
-            model.catch_up();
-            steps += 1;
-            prop_assert!(steps < 1000, "the catch-up never ends");
-        }
-        prop_assert_eq!(texts(&model.session), model.expected());
-    }
 }

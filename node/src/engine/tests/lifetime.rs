@@ -226,7 +226,7 @@ async fn a_slow_reader_loses_nothing_and_pings_overtake_its_backlog() {
     let pusher = tokio::spawn(async move {
         for i in 0..2000_u32 {
             let text = format!("{i}:{}", "y".repeat(1000));
-            session.space().await.unwrap();
+            session.space(0).await.unwrap();
             session.try_push(&message_frame(&text)).unwrap();
         }
     });

@@ -202,7 +202,7 @@ async fn packets_keep_their_order_across_the_upgrade() {
         let pushing = tokio::spawn(async move {
             for number in 0..COUNT {
                 let frames = Frames::text(format!("4s{number}").into());
-                session.space().await.unwrap();
+                session.space(0).await.unwrap();
                 session.try_push(&frames).unwrap();
                 if number % 100 == 0 {
                     tokio::time::sleep(Duration::from_millis(2)).await;

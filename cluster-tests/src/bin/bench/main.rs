@@ -3,8 +3,10 @@
 //!
 //! Environment: `RUNS` (3), `PERIOD_S` (10) per measurement, `SOCKETS` (1000) in the room,
 //! `CONNECTS` (5000) idle connections, `ONLY` (some of
-//! `publishers,restart,idle,fan_out,upgrade,durable`), `NATS_SERVER` (the peer's program),
+//! `publishers,restart,idle,fan_out,upgrade,durable,slow`), `NATS_SERVER` (the peer's program),
 //! `ROOMCAST_BIN`. Data goes to `TMPDIR`: a real disk, please.
+
+mod log;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,10 +17,8 @@ use std::time::{Duration, Instant};
 use roomcast_cluster_tests::client::Client;
 use roomcast_cluster_tests::cluster::{Cluster, ClusterSpec};
 use roomcast_cluster_tests::http::metric;
-use roomcast_cluster_tests::load::nats::{self, Nats, NatsClient, Sync};
 use roomcast_cluster_tests::load::procfs::{busy_time, cpu_times, resident_bytes};
-use roomcast_cluster_tests::load::publishers::{Publisher, Rate, measure};
-use roomcast_cluster_tests::load::room::{ROOM, Tally, Way, connect, listen};
+use roomcast_cluster_tests::load::room::{ROOM, Tally, Way, connect, listen, sip};
 use roomcast_cluster_tests::load::socket::LeanSocket;
 use roomcast_cluster_tests::load::speaker::{Pace, Speaker};
 use roomcast_cluster_tests::process::NodeProcess;
@@ -26,13 +26,12 @@ use roomcast_cluster_tests::raw::{RawClient, RawSpec};
 use roomcast_cluster_tests::stage::group_of;
 use tokio::time::sleep;
 
-/// The log that a restart reads.
-const LOG_BYTES: u64 = 1 << 30;
-/// Bytes of the events that it is filled with.
-const LARGE_BYTES: usize = 64 * 1024;
 /// Of them at once at saturation.
 const IN_FLIGHT: usize = 8;
 const PACED_PER_SECOND: u32 = 60;
+/// Events beside slow sockets: they are to fill outboxes within the warm-up.
+const BESIDE_SLOW_PER_SECOND: u32 = 30;
+const BESIDE_SLOW_BYTES: usize = 8 * 1024;
 /// Before each measurement.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Until allocators and logs have come to rest.
@@ -219,7 +218,7 @@ async fn fan_out(
                 .map_or(0.0, |us| f64::from(*us) / 1e3)
         };
         let by = match way {
-            Way::WebSocket => "",
+            Way::WebSocket | Way::Narrow => "",
             Way::Polling => " by polling and upgrade elsewhere",
         };
         let row = |what: &str| format!("{} sockets{by}, {name}: {what}", settings.sockets);
@@ -261,76 +260,53 @@ async fn upgrades(cluster: &Cluster, result: &str) -> f64 {
     total
 }
 
-/// Durable publishes a second by many publishers that each wait for their acknowledgement, ours
-/// and JetStream's with three replicas: with a sync before each acknowledgement, and without.
-async fn publishers(settings: &Settings, table: &mut Table) -> io::Result<()> {
-    for count in [1, 64, 1_024] {
-        let cluster = Cluster::start(&ClusterSpec::new(3)).await?;
-        let client = RawClient::start(RawSpec::new(cluster.clients()), Arc::new(|_| ()));
-        let leader = group_of(&cluster, &Client::Raw(client)).await?;
-        let leader = cluster.leader(leader).await?;
-        let mut connections = Vec::with_capacity(count);
-        for number in 0..count {
-            let addr = cluster.addrs[(leader + number) % 3].client;
-            connections.push(Publisher::new(LeanSocket::connect(addr).await?));
+/// Deliveries to one room, alone and then beside as many sockets that read one byte a second.
+async fn slow(settings: &Settings, cluster: &Cluster, table: &mut Table) -> io::Result<()> {
+    let (nodes, count) = (cluster.nodes.len(), settings.sockets);
+    let sockets = connect(&cluster.clients(), Way::WebSocket, count, ROOM).await?;
+    let tally = Tally::new(count, 0);
+    let listeners = listen(sockets, &tally);
+    let socket = LeanSocket::connect(cluster.addrs[0].client).await?;
+    let mut speaker = Speaker::new(socket).with_body(BESIDE_SLOW_BYTES);
+    let pace = Pace::PerSecond(BESIDE_SLOW_PER_SECOND);
+    let mut sipping = None;
+    for beside in [0, count] {
+        if beside > 0 {
+            let sockets = connect(&cluster.clients(), Way::Narrow, beside, ROOM).await?;
+            sipping = Some(sip(sockets, &tally));
         }
-        let meter = Meter::start(&cluster);
-        let rate = measure(connections, WARM_UP, settings.period).await?;
-        add_rate(table, "Roomcast", count, rate, meter.foreign());
-        drop(cluster);
-        let Some(binary) = nats::binary() else {
-            println!("  NATS_SERVER names no program: no peer");
-            continue;
+        let row = |what: &str| format!("{count} sockets beside {beside} slow: {what}");
+        speaker.speak(pace, &tally, WARM_UP).await?;
+        let meter = Meter::start(cluster);
+        table.add(&row("RSS MB before"), nodes, meter.resident() as f64 / 1e6);
+        let before = tally.deliveries.load(Ordering::Relaxed);
+        tally.sampling.store(true, Ordering::Relaxed);
+        let spoken = speaker.speak(pace, &tally, settings.period).await?;
+        let (cpu, foreign) = (meter.server(), meter.foreign());
+        sleep(Duration::from_millis(500)).await;
+        tally.sampling.store(false, Ordering::Relaxed);
+        let deliveries = tally.deliveries.load(Ordering::Relaxed) - before;
+        let missing = (spoken.acked * count as u64).saturating_sub(deliveries);
+        let ages = tally.take_ages_us();
+        let age = |share: usize| {
+            ages.get(ages.len() * share / 100)
+                .map_or(0.0, |us| f64::from(*us) / 1e3)
         };
-        for (sync, name) in [
-            (Sync::Always, "JetStream R3, sync always"),
-            (Sync::Default, "JetStream R3, sync by default"),
-        ] {
-            let nats = Nats::start(&binary, sync).await?;
-            let leader = nats.leader().await?;
-            let mut connections = Vec::with_capacity(count);
-            for number in 0..count {
-                let addr = nats.clients[(leader + number) % nats.clients.len()];
-                connections.push(NatsClient::connect(addr).await?);
-            }
-            let meter = Meter::of(nats.pids());
-            let rate = measure(connections, WARM_UP, settings.period).await?;
-            add_rate(table, name, count, rate, meter.foreign());
-        }
+        table.add(&row("RSS MB after"), nodes, meter.resident() as f64 / 1e6);
+        let cores = cpu / spoken.elapsed.as_secs_f64();
+        table.add(&row("server cores"), nodes, cores);
+        table.add(&row("foreign cores"), nodes, foreign);
+        table.add(&row("p50 ms"), nodes, age(50));
+        table.add(&row("p99 ms"), nodes, age(99));
+        table.add(&row("deliveries missing"), nodes, missing as f64);
+        let text = cluster.metrics(0).await;
+        let catching_up = metric(&text, "roomcast_catching_up_sockets", &[]);
+        table.add(&row("catching up"), nodes, catching_up);
+        let faults = tally.faults.load(Ordering::Relaxed);
+        table.add(&row("lost or out of order"), nodes, faults as f64);
     }
+    drop((listeners, sipping));
     Ok(())
-}
-
-/// How long a node with a long log takes from `kill -9` to being ready, and what the log takes.
-async fn restart(settings: &Settings, table: &mut Table) -> io::Result<()> {
-    let spec = ClusterSpec::new(1).flag("--retention-bytes", &(4 * LOG_BYTES).to_string());
-    let mut cluster = Cluster::start(&spec).await?;
-    let written = "roomcast_log_written_bytes_total";
-    let started = Instant::now();
-    while metric(&cluster.metrics(0).await, written, &[]) < LOG_BYTES as f64 {
-        let mut connections = Vec::new();
-        for _ in 0..16 {
-            let socket = LeanSocket::connect(cluster.addrs[0].client).await?;
-            connections.push(Publisher::with_bytes(socket, LARGE_BYTES));
-        }
-        measure(connections, Duration::ZERO, settings.period).await?;
-    }
-    let rate = LOG_BYTES as f64 / started.elapsed().as_secs_f64() / 1e6;
-    table.add("MB/s of large events written", 1, rate);
-    cluster.nodes[0].kill9()?;
-    let killed = Instant::now();
-    cluster.restart(0).await?;
-    let seconds = killed.elapsed().as_secs_f64();
-    table.add("s from kill -9 to ready, 1 GiB of log", 1, seconds);
-    Ok(())
-}
-
-fn add_rate(table: &mut Table, who: &str, count: usize, rate: Rate, foreign: f64) {
-    let row = |what: &str| format!("{who}, {count} publisher(s): {what}");
-    table.add(&row("acknowledged/s"), 3, rate.per_second);
-    table.add(&row("p50 ms"), 3, rate.p50_ms);
-    table.add(&row("p99 ms"), 3, rate.p99_ms);
-    table.add(&row("foreign cores"), 3, foreign);
 }
 
 /// Durable publishes a second through one WebSocket, at the leader and elsewhere.
@@ -376,10 +352,10 @@ async fn run(settings: &Settings, table: &mut Table) -> io::Result<()> {
     for run in 1..=settings.runs {
         if settings.measures("publishers") {
             println!("run {run} of {}, publishers", settings.runs);
-            publishers(settings, table).await?;
+            log::publishers(settings, table).await?;
         }
         if settings.measures("restart") {
-            restart(settings, table).await?;
+            log::restart(settings, table).await?;
         }
         for nodes in [1, 3] {
             println!("run {run} of {}, {nodes} node(s)", settings.runs);
@@ -392,6 +368,9 @@ async fn run(settings: &Settings, table: &mut Table) -> io::Result<()> {
                 if settings.measures(name) && (way == Way::WebSocket || nodes > 1) {
                     fan_out(settings, &Cluster::start(&spec).await?, way, table).await?;
                 }
+            }
+            if settings.measures("slow") && nodes == 1 {
+                slow(settings, &Cluster::start(&spec).await?, table).await?;
             }
             if settings.measures("durable") {
                 durable(settings, &Cluster::start(&spec).await?, table).await?;
