@@ -220,6 +220,13 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         Cluster,
+        "retention-min",
+        "TIME",
+        Some("2m"),
+        "How long events are kept that every client has acknowledged, unless a limit takes them",
+    ),
+    key(
+        Cluster,
         "retention-bytes",
         "BYTES",
         Some("256MiB"),

@@ -66,7 +66,7 @@ pub struct Counts {
     pub rooms: usize,
     /// Replayable events.
     pub events: usize,
-    /// Their payload bytes.
+    /// Their bytes, as they are charged.
     pub event_bytes: u64,
     /// Idempotency keys.
     pub keys: usize,
@@ -119,7 +119,8 @@ impl GroupState {
     /// leader writes a tick.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
-        self.timers.next_due_us()
+        let due = [self.timers.next_due_us(), self.looks.next_due_us()];
+        due.into_iter().flatten().min()
     }
 
     /// A session, connected or away.

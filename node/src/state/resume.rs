@@ -105,12 +105,17 @@ impl GroupState {
         let session = self.session_mut(&socket);
         let (old_owner, old_presence) = (session.owner, session.presence);
         let old_generation = session.generation;
-        session.generation += 1;
-        session.owner = incarnation;
-        session.presence = Presence::Connected;
         session.since_ms = wall_ms;
-        session.cursor = session.cursor.max(start);
         session.prune(oldest);
+        self.change_session(&socket, |session| {
+            session.generation += 1;
+            session.owner = incarnation;
+            session.presence = Presence::Connected;
+            session.cursor = session.cursor.max(start);
+            // What lies between its offset and here is not there before somebody says so.
+            session.held = Some(position);
+        });
+        let session = self.session_mut(&socket);
         let generation = session.generation;
         let rooms = session.rooms().cloned().collect();
         match old_presence {
