@@ -230,7 +230,7 @@ pub const KEYS: &[Key] = &[
         "retention-bytes",
         "BYTES",
         Some("256MiB"),
-        "How many bytes of events are kept, per namespace",
+        "How many bytes of events are kept, names of rooms included, per namespace",
     ),
     key(
         Cluster,

@@ -19,7 +19,7 @@ pub(super) struct EventMeta {
     pub(super) position: Position,
     /// Log time, in microseconds.
     pub(super) at_us: u64,
-    /// Payload with attachments.
+    /// What retention charges for it: payload with attachments, names, overhead.
     pub(super) bytes: u32,
     /// Target rooms, each once; empty for the whole namespace.
     pub(super) rooms: Arc<[Arc<str>]>,
@@ -40,7 +40,7 @@ pub(super) struct Namespace {
     pub(super) everyone: Track,
     /// Replayable events, oldest first.
     pub(super) events: Vector<EventMeta>,
-    /// Sum of their bytes.
+    /// Sum of what they are charged.
     pub(super) bytes: u64,
     /// The last dropped event.
     pub(super) floor: Position,

@@ -16,7 +16,7 @@ pub struct Settings {
     /// milliseconds of log time: what arrived may not have been handled, and histories show it. No
     /// limit waits for it.
     pub retention_min_ms: u64,
-    /// Bytes of replayable events per namespace, as [`super::namespace`] charges them.
+    /// Bytes of replayable events per namespace: payloads, names of rooms and excepts, overhead.
     pub retention_bytes: u64,
     /// Replayable events per namespace.
     pub retention_count: u64,

@@ -353,3 +353,31 @@ fn more_exceptions_than_one_report_may_list_are_refused() {
     ]);
     assert_eq!(results, [OpResult::Done, OpResult::Refused(Refusal::Limit)]);
 }
+
+#[test]
+fn names_are_charged_like_the_bytes_they_take() {
+    let mut group = Group::new();
+    let rooms: Vec<String> = (0..1_000)
+        .map(|number| format!("room{number:04}"))
+        .collect();
+    let (targets, excepts) = rooms.split_at(500);
+    let publish = format!(
+        "publish server / to={} except={} x",
+        targets.join(","),
+        excepts.join(",")
+    );
+    let charged = |group: &Group| group.state.counts().event_bytes;
+    group.ops(&["publish server / to=a x"]);
+    assert_eq!(charged(&group), 64 + 33 + 1);
+    group.ops(&[&publish]);
+    assert_eq!(charged(&group), 64 + 33 + 1 + 64 + 1_000 * 40 + 1);
+    // Such events leave when their names are too much, not their payload.
+    group.line("configure retention_bytes=100000");
+    for _ in 0..10 {
+        group.ops(&[&publish]);
+    }
+    assert_eq!(group.state.counts().events, 2);
+    // Named twice is named once.
+    group.ops(&["publish server / to=a,a except=b,b x"]);
+    assert_eq!(charged(&group), 2 * (64 + 40_000 + 1) + 64 + 33 + 33 + 1);
+}

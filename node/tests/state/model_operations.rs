@@ -191,13 +191,16 @@ impl Model {
             }
         }
         if publish.request.is_none() {
+            let distinct = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+            let rooms = distinct(&publish.rooms).into_iter();
+            let names = rooms.chain(distinct(&publish.except));
             self.events.push(ModelEvent {
                 position: at,
                 namespace: publish.namespace.clone(),
                 rooms: publish.rooms.clone(),
                 except: publish.except.clone(),
                 at_us: self.now_us,
-                bytes,
+                bytes: bytes + 64 + names.map(|name| 32 + name.len() as u64).sum::<u64>(),
                 dropped: false,
                 early: false,
             });

@@ -15,7 +15,7 @@ pub(crate) const NAMESPACES: [&str; 2] = ["/", "/x"];
 pub(crate) const SETTINGS: Settings = Settings {
     retention_ms: 12_000,
     retention_min_ms: 1_500,
-    retention_bytes: 60,
+    retention_bytes: 500,
     retention_count: 6,
     resume_window_ms: 4_000,
     key_window_ms: 3_000,
@@ -102,7 +102,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => elapsed().prop_map(|elapsed_ms| Step::Tick { elapsed_ms }),
         1 => (1..3u64, any::<bool>()).prop_map(|(node, fresh)| Step::Register { node, fresh }),
         1 => (0..4usize).prop_map(|pick| Step::Detach { pick }),
-        1 => (0..8u64, 0..80u64, 0..14_000u64)
+        1 => (0..8u64, 0..700u64, 0..14_000u64)
             .prop_map(|(count, bytes, ms)| Step::Configure { count, bytes, ms }),
         30 => (0..4usize, elapsed(), prop::collection::vec(act(), 1..7)).prop_map(
             |(producer, elapsed_ms, acts)| Step::Batch { producer, elapsed_ms, acts }
