@@ -10,6 +10,9 @@ use super::unlogged::{Class, HeldTransients, Stamped};
 use crate::engine::{CloseReason, Closed, Frames, PushError, SessionHandle};
 use crate::ids::{Incarnation, Pid, Position, SocketId};
 use crate::limits;
+use arrival::Arrival;
+
+pub(super) mod arrival;
 
 /// One socket of this node. The fan-out pushes into it while it is live; its catch-up task while
 /// not.
@@ -60,6 +63,8 @@ struct Delivery {
     waiting: VecDeque<(u64, Arc<Frames>)>,
     /// Events of the client whose answer is still to be given.
     answers_due: usize,
+    /// What of all that has arrived at the client.
+    arrival: Arrival,
 }
 
 /// A socket that was stopped to go on at another node.
@@ -124,6 +129,7 @@ impl LocalSocket {
     ) -> Self {
         let socket = Self::new(identity, session, Mode::CatchingUp, start);
         socket.delivery.lock().owed_through = resumed;
+        socket.delivery.lock().arrival = Arrival::new(start, resumed);
         socket
     }
 
@@ -150,6 +156,7 @@ impl LocalSocket {
                 settled: 0,
                 waiting: VecDeque::new(),
                 answers_due: 0,
+                arrival: Arrival::new(delivered, delivered),
             }),
         }
     }

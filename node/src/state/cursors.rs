@@ -3,10 +3,10 @@
 //! with is never replaced by one.
 //!
 //! **The rule.** A session has a cursor of its own, which starts at its connect and is moved by its
-//! `ack`, by the offset of its resume and by being listed in an `AcknowledgeAll`. Besides, a
-//! connected session *follows* its incarnation: it has everything up to the later of its own cursor
-//! and the incarnation's, so that one operation moves all sessions of a node. It does not follow
-//! while it is *held*: a resume holds at its own position, being listed at the operation's
+//! `ack`, by the offset of its client's resume and by being listed in an `AcknowledgeAll`. Besides,
+//! a connected session *follows* its incarnation: it has everything up to the later of its own
+//! cursor and the incarnation's, so that one operation moves all sessions of a node. It does not
+//! follow while it is *held*: a resume holds at its own position, being listed at the operation's
 //! `through`. When the incarnation's cursor moves to `through`, it takes along the sessions held
 //! before `through` and no others. Hence
 //!

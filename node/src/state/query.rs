@@ -8,6 +8,7 @@ use bytes::Bytes;
 use imbl::OrdSet;
 
 use super::group::GroupState;
+use super::namespace::Namespace;
 use super::session::Session;
 use super::settings::Settings;
 use crate::ids::{GroupId, Incarnation, NodeId, Position, SocketId};
@@ -197,6 +198,13 @@ impl GroupState {
             .values()
             .filter_map(|namespace| namespace.oldest());
         oldest.map(|position| position.index).min()
+    }
+
+    /// The last event of the group that there is or was in any namespace it has.
+    #[must_use]
+    pub fn last_event(&self) -> Position {
+        let last = |namespace: &Arc<Namespace>| namespace.newest().unwrap_or(namespace.floor);
+        self.namespaces.values().map(last).max().unwrap_or_default()
     }
 
     /// The last dropped event of a namespace; zero when none is known.

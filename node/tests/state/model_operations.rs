@@ -14,7 +14,7 @@ impl Model {
         let outcome = match op.kind.as_ref().expect("a kind") {
             Kind::Connect(connect) => self.connect(incarnation, at, connect),
             Kind::Resume(resume) => Ok(OpResult::Resume(match self.resume(at, resume) {
-                Ok((id, start)) => self.take_over(incarnation, at, id, start),
+                Ok((id, start)) => self.take_over(incarnation, at, (id, start), resume.moved),
                 Err(reason) => Verdict::NotRecovered(reason),
             })),
             Kind::Join(join) => self.join(incarnation, at, join),
@@ -316,14 +316,16 @@ impl Model {
         &mut self,
         incarnation: u64,
         at: Position,
-        id: SocketId,
-        start: Position,
+        (id, start): (SocketId, Position),
+        moved: bool,
     ) -> Verdict {
         let session = self.sessions.get_mut(&id).expect("judged");
         session.generation += 1;
         session.owner = incarnation;
         session.away_until_us = None;
-        session.cursor = session.cursor.max(start);
+        if !moved {
+            session.cursor = session.cursor.max(start);
+        }
         session.held = at;
         let rooms = session.rooms().into_iter().map(Into::into).collect();
         Verdict::Recovered {

@@ -148,6 +148,7 @@ pub(crate) fn operation(line: &str) -> command::Op {
                 Some("garbage") => Some(command::resume::Offset::Unreadable(true)),
                 Some(text) => Some(command::resume::Offset::Known(offset(text))),
             },
+            moved: words.value("moved") == Some("yes"),
         }),
         "join" => {
             let socket = reference(words.word());

@@ -258,6 +258,7 @@ impl World {
                 identity
             },
             offset,
+            moved: act.number.is_multiple_of(5),
         })
     }
 
