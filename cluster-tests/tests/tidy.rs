@@ -413,6 +413,7 @@ fn is_crate_root(path: &str) -> bool {
         ["build.rs"]
             | ["src", "lib.rs" | "main.rs"]
             | ["src", "bin", _]
+            | ["src", "bin", _, "main.rs"]
             | ["tests" | "examples" | "benches", _]
             | ["tests" | "examples" | "benches", _, "main.rs"]
             | ["fuzz", "fuzz_targets", _]

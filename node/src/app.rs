@@ -156,6 +156,7 @@ impl Front {
     fn join(&self, config: &ServeConfig, node: &Node, adapter: &Arc<Adapter>) {
         self.forwarder.connect(adapter.consensus().clone());
         adapter.serve_sessions(self.port.engine());
+        adapter.acknowledge(config.engine.ping_interval);
         let event_bytes_max = config.cluster.event_bytes_max as usize;
         let clients = Clients::new(Arc::clone(adapter), namespaces(config), event_bytes_max);
         self.door.unlock(clients);

@@ -194,6 +194,10 @@ pub const SOCKET_TRANSIENTS_HELD_MAX: usize = 64;
 pub const SOCKET_TRANSIENTS_HELD_BYTES_MAX: usize = 64 * 1024;
 /// Events that one client has not answered yet; above, the oldest counts as unanswered.
 pub const SOCKET_REQUESTS_MAX: usize = 1024;
+/// Ping intervals after which a client that keeps up has surely answered for an event: one until
+/// the PING behind it, one until the next when more was written meanwhile, one for the PONG. What
+/// lags more is listed by itself when the log is told what all clients of a node have.
+pub const ACKNOWLEDGE_BEHIND_PERIODS: usize = 3;
 /// Entries after which a group's state is written as a snapshot; bounds the replay of a restart.
 pub const SNAPSHOT_EVERY_ENTRIES: u64 = 100_000;
 /// Bytes of commands after which the same happens; bounds the log that no retained event needs.

@@ -186,6 +186,14 @@ metrics_table! {
         "Snapshots built";
     Counter detaches() "roomcast_detaches_total"
         "Incarnations whose lease ran out, proposed by this node as leader";
+    Counter acknowledge_reports() "roomcast_acknowledge_reports_total"
+        "Times the log was told what the clients of this node have, in any group";
+    Counter acknowledge_exceptions() "roomcast_acknowledge_exceptions_total"
+        "Sockets that were listed by themselves for it, because they lag or have caught up";
+    Gauge acknowledge_lag_seconds(group) "roomcast_acknowledge_lag_seconds"
+        "Age of the oldest event that some session has not acknowledged, in log time, by group";
+    Gauge events_kept(group) "roomcast_events_kept"
+        "Events that can be replayed, by group";
     Gauge lease_held(group) "roomcast_lease_held"
         "1 while this node's lease in the group is renewed";
 }

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use super::acknowledge::Roll;
 use super::completion::{Attach, Attached, Completion, Failure, Opening, Outcome};
 use super::encoded::{Encoded, offset};
 use super::index::Index;
@@ -25,6 +26,8 @@ use roomcast_proto::socketio::Parser;
 pub(crate) enum Ask {
     /// An event that is not logged.
     Emit(Arc<Event>, Class),
+    /// What this node owns; nothing while it has no lease, for then what it knows is no list.
+    Roll(oneshot::Sender<Option<Roll>>),
     /// This node lost its lease: nothing of the old life may be delivered.
     LoseAll,
 }
@@ -84,8 +87,23 @@ impl<S: Sockets> Fanout<S> {
     fn ask(&mut self, ask: Ask) {
         match ask {
             Ask::Emit(event, class) => self.emit(event, class),
+            Ask::Roll(reply) => {
+                if reply.send(self.roll()).is_err() {
+                    tracing::trace!("nobody waits for the roll any more");
+                }
+            }
             Ask::LoseAll => self.close_all(CloseReason::NoQuorum),
         }
+    }
+
+    fn roll(&self) -> Option<Roll> {
+        let incarnation = self.pending.incarnation();
+        let owns = self.lease.holds() && self.pending.is_registered();
+        owns.then(|| Roll {
+            incarnation,
+            through: self.progress.position(),
+            sockets: self.index.sockets_of(incarnation),
+        })
     }
 
     fn applied(&mut self, applied: Applied) {
@@ -323,7 +341,10 @@ impl<S: Sockets> Fanout<S> {
                 let resume = (start, *resume_refused);
                 socket.answer_now(&connect_frames(&socket, resume, self.replica.epoch()));
             }
-            Opening::Moved { asked } => socket.ask_again(asked.clone()),
+            Opening::Moved { asked } => {
+                socket.forget_arrival();
+                socket.ask_again(asked.clone());
+            }
         }
         self.remove(socket.id);
         self.live.increment(1.0);

@@ -6,9 +6,10 @@ use std::time::Duration;
 use prost::Message;
 use roomcast_proto::command::{self, Op, Settings, SocketRef, op::Kind};
 use roomcast_proto::socketio::Parser;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::acknowledge::Roll;
 use super::catch_up::CatchUp;
 use super::completion::{Completion, Failure};
 use super::courier::{Carry, Courier};
@@ -186,6 +187,25 @@ impl Group {
         if let Err(error) = self.submissions.try_send(submission) {
             error.into_inner().completion.fail(Failure::Overloaded);
         }
+    }
+
+    /// Hands over an operation that speaks for the node, to stand in the log in its place among the
+    /// others, or not at all: false when there is no room now.
+    pub(crate) fn submit_report(&self, kind: Kind) -> bool {
+        let submission = Submission {
+            op: Op { kind: Some(kind) },
+            completion: Completion::Nothing,
+            deadline: None,
+            room: None,
+        };
+        self.lease.holds() && self.submissions.try_send(submission).is_ok()
+    }
+
+    /// What this node owns in the group; `None` while that cannot be said.
+    pub(crate) async fn roll(&self) -> Option<Roll> {
+        let (reply, roll) = oneshot::channel();
+        self.asks.send(Ask::Roll(reply)).await.ok()?;
+        roll.await.ok()?
     }
 
     /// Ends or puts away a socket's session: waits for room instead of refusing.

@@ -8,6 +8,7 @@ use roomcast_proto::command::Settings;
 use roomcast_proto::socketio::Parser;
 use tokio::sync::mpsc;
 
+use super::acknowledge;
 use super::group::{Group, Parts};
 use super::peers::Peers;
 use super::relay::Relay;
@@ -136,6 +137,12 @@ impl Adapter {
     /// From now on requests that other nodes forward for sessions of `engine` are answered.
     pub fn serve_sessions(&self, engine: &Arc<Engine>) {
         self.peers.serve_sessions(engine);
+    }
+
+    /// From now on the log is told once per `every`, the ping interval, what the clients of this
+    /// node have for sure.
+    pub fn acknowledge(self: &Arc<Self>, every: Duration) {
+        tokio::spawn(acknowledge::run(Arc::clone(self), every));
     }
 
     /// How the clients of this node speak.

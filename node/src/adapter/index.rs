@@ -47,6 +47,15 @@ impl Index {
         ids
     }
 
+    /// The same, themselves and in no order.
+    pub(crate) fn sockets_of(&self, incarnation: Incarnation) -> Vec<Arc<LocalSocket>> {
+        let sockets = self.sockets.values().map(|entry| &entry.socket);
+        sockets
+            .filter(|socket| socket.owner == incarnation)
+            .cloned()
+            .collect()
+    }
+
     pub(crate) fn insert(&mut self, socket: Arc<LocalSocket>) {
         debug_assert!(
             !self.sockets.contains_key(&socket.id),

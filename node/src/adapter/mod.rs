@@ -1,6 +1,7 @@
 //! Between sockets and the log: operations go in through a group's proposer, effects come out
 //! through its fan-out. In reading order: the road in, the log's meaning here, the road out.
 
+mod acknowledge;
 mod catch_up;
 mod completion;
 mod courier;

@@ -9,13 +9,18 @@ use crate::engine::{CloseReason, CounterValues, Engine};
 use crate::metrics::{self, Metrics};
 
 const EVERY: Duration = Duration::from_secs(1);
+/// Ticks from one look at the groups' namespaces to the next: there may be many.
+const STATE_TICKS: u32 = 5;
 
 /// Runs until the node stops.
 pub(super) async fn run(adapter: Arc<Adapter>, engine: Arc<Engine>, recorder: Metrics) {
     let mut every = tokio::time::interval(EVERY);
     let mut leaders = vec![None; adapter.groups().len()];
-    loop {
+    for tick in (0..STATE_TICKS).cycle() {
         every.tick().await;
+        if tick == 0 {
+            states(&adapter);
+        }
         sessions(&engine.counters().values());
         groups(&adapter, &mut leaders);
         recorder.run_upkeep();
@@ -37,6 +42,16 @@ fn sessions(values: &CounterValues) {
     metrics::bytes_out().absolute(values.bytes_out);
     metrics::writes().absolute(values.writes);
     metrics::outbox_full().absolute(values.outbox_full);
+}
+
+fn states(adapter: &Adapter) {
+    for group in adapter.groups() {
+        let view = group.view();
+        let label = group.id.to_string();
+        metrics::events_kept(label.clone()).set(view.counts().events as f64);
+        let lag = Duration::from_micros(view.lag_us());
+        metrics::acknowledge_lag_seconds(label).set(lag.as_secs_f64());
+    }
 }
 
 fn groups(adapter: &Adapter, leaders: &mut [Option<u64>]) {

@@ -227,10 +227,17 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         Cluster,
+        "retention-min",
+        "TIME",
+        Some("2m"),
+        "How long events are kept that every client has acknowledged, unless a limit takes them",
+    ),
+    key(
+        Cluster,
         "retention-bytes",
         "BYTES",
         Some("256MiB"),
-        "How many bytes of events are kept, per namespace",
+        "How many bytes of events are kept, names of rooms included, per namespace",
     ),
     key(
         Cluster,

@@ -17,6 +17,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub struct ClusterSettings {
     /// How long events are kept, per namespace, in log time.
     pub retention: Duration,
+    /// How long events are kept that every session has acknowledged, in log time.
+    pub retention_min: Duration,
     /// Bytes of events kept, per namespace.
     pub retention_bytes: u64,
     /// Events kept, per namespace.
@@ -48,6 +50,7 @@ impl ClusterSettings {
         };
         command::Settings {
             retention_ms: ms(self.retention),
+            retention_min_ms: ms(self.retention_min),
             retention_bytes: self.retention_bytes,
             retention_count: self.retention_count,
             resume_window_ms: ms(self.resume_window),
@@ -65,6 +68,7 @@ impl ClusterSettings {
     pub(crate) fn read(reader: &mut Reader) -> Option<Self> {
         let second = Duration::from_secs(1);
         let retention = reader.duration("retention", second..=365 * DAY);
+        let retention_min = reader.duration("retention-min", second..=365 * DAY);
         let retention_bytes = reader.bytes("retention-bytes", 1 << 10..=1 << 40);
         let retention_count = reader.number("retention-count", 1..=100_000_000);
         let resume_window = reader.duration("resume-window", second..=30 * DAY);
@@ -77,6 +81,7 @@ impl ClusterSettings {
         let lease = reader.duration("lease", second..=Duration::from_secs(60));
         Some(Self {
             retention: retention?,
+            retention_min: retention_min?,
             retention_bytes: retention_bytes?,
             retention_count: retention_count?,
             resume_window: resume_window?,

@@ -207,6 +207,7 @@ page-dir | nowhere | `nowhere` is no directory => an existing
 page-dir | src | is only for development => leave it out
 retention | 10 | `10` is no duration => a whole number and ms
 retention | 0s | `0ms` is out of bounds => 1s to 365d
+retention-min | 366d | `366d` is out of bounds => 1s to 365d
 retention-bytes | 1 | `1B` is out of bounds => 1KiB to 1024GiB
 retention-count | -1 | `-1` is no whole number => 1 to 100000000
 resume-window | 31d | `31d` is out of bounds => 1s to 30d

@@ -66,8 +66,9 @@ pub(crate) struct Heartbeat {
     busy: bool,
     /// Whether a deadline moved since the session's timer was set.
     moved: bool,
-    /// Messages written before the last PING: what its PONG proves to have arrived.
-    written_before_ping: u64,
+    /// Messages written before the PING that is outstanding: what its PONG proves to have arrived.
+    /// `None` when none is, or when it was sent by another node.
+    written_before_ping: Option<u64>,
 }
 
 impl Heartbeat {
@@ -80,7 +81,7 @@ impl Heartbeat {
             join_by: Some(now + deadlines.connect_timeout),
             busy: false,
             moved: false,
-            written_before_ping: 0,
+            written_before_ping: None,
         }
     }
 
@@ -139,18 +140,18 @@ impl Heartbeat {
 
     /// Notes how many messages were written before the PING that goes out now.
     pub(crate) fn pinged(&mut self, written: u64) {
-        self.written_before_ping = written;
+        self.written_before_ping = Some(written);
     }
 
-    /// A PONG arrived. Answers how many messages it proves to have arrived; `None` when no PING was
-    /// outstanding, which proves nothing and moves nothing.
+    /// A PONG arrived. Answers how many messages it proves to have arrived; `None` when no PING of
+    /// this node was outstanding: without any, it moves no deadline either.
     pub(crate) fn ponged(&mut self, now: Instant) -> Option<u64> {
         if matches!(self.phase, Phase::Idle(_)) {
             return None;
         }
         self.phase = Phase::Idle(now + self.ping_interval);
         self.moved = true;
-        Some(self.written_before_ping)
+        self.written_before_ping.take()
     }
 
     /// The handler starts to work on a message: reading stops.
@@ -239,6 +240,7 @@ mod tests {
         let start = Instant::now();
         let mut beat = heartbeat(start);
         assert_eq!(beat.next(start + 25 * S, false), Beat::Ping);
+        beat.pinged(0);
         assert_eq!(beat.ponged(start + 26 * S), Some(0));
         assert_eq!(
             beat.next(start + 26 * S, false),
@@ -268,7 +270,8 @@ mod tests {
         assert_eq!(beat.due(start + 30 * S), Due::Pong(15 * S));
         let mut pinged = Heartbeat::moved(start, &DEADLINES, Due::Pong(15 * S));
         assert_eq!(pinged.next(start, true), Beat::Sleep(start + 15 * S));
-        assert_eq!(pinged.ponged(start + S), Some(0));
+        assert_eq!(pinged.ponged(start + S), None, "not this node's PING");
+        assert_eq!(pinged.next(start + S, true), Beat::Sleep(start + 26 * S));
         let mut forged = Heartbeat::moved(start, &DEADLINES, Due::Pong(1000 * S));
         assert_eq!(forged.next(start, true), Beat::Sleep(start + 20 * S));
     }

@@ -239,9 +239,10 @@ async fn ponged(
     handler: &mut dyn Handler,
     heartbeat: &Mutex<Heartbeat>,
 ) -> Result<(), CloseReason> {
-    let Some(arrived) = heartbeat.lock().ponged(Instant::now()) else {
-        return Ok(());
-    };
+    let arrived = heartbeat.lock().ponged(Instant::now());
     handle.outbox().wake_task();
-    handler.on_arrived(arrived).await
+    match arrived {
+        Some(arrived) => handler.on_arrived(arrived).await,
+        None => Ok(()),
+    }
 }

@@ -110,6 +110,14 @@ impl Handler for Client {
         }
     }
 
+    async fn on_arrived(&mut self, message_count: u64) -> Result<(), CloseReason> {
+        for socket in self.slots.all().iter().filter_map(|slot| slot.socket()) {
+            let progress = socket.group.fanned_out();
+            socket.local.ponged(message_count, progress);
+        }
+        Ok(())
+    }
+
     async fn depart(&mut self) -> Option<Departed> {
         self.leave().await
     }

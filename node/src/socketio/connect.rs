@@ -148,6 +148,7 @@ impl Connecting {
             namespace: self.namespace.to_string(),
             identity: applicant.identity.clone(),
             offset: earlier.offset,
+            moved: false,
         };
         let opening = Opening::Connect {
             resume_refused: None,

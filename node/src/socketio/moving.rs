@@ -165,6 +165,7 @@ impl Connecting {
                 index: moved.index,
                 op: moved.op,
             })),
+            moved: true,
         };
         let applicant = Applicant {
             identity: moved.identity,

@@ -39,6 +39,7 @@ pub(super) fn read_identity(from: &mut Reader<'_>) -> Result<Identity, SnapshotE
 pub(super) fn write_settings(out: &mut Writer, settings: &Settings) {
     let Settings {
         retention_ms,
+        retention_min_ms,
         retention_bytes,
         retention_count,
         resume_window_ms,
@@ -69,6 +70,7 @@ pub(super) fn write_settings(out: &mut Writer, settings: &Settings) {
     }
     out.int(lease_ms);
     out.int(u64::from(namespaces_max));
+    out.int(retention_min_ms);
 }
 
 /// Settings as format `version` has them.
@@ -88,21 +90,28 @@ pub(super) fn read_settings(from: &mut Reader<'_>, version: u8) -> Result<Settin
             1 => Settings::DEFAULT.namespaces_max,
             _ => from.int32()?,
         },
+        retention_min_ms: match version {
+            1 | 2 => Settings::DEFAULT.retention_min_ms,
+            _ => from.int()?,
+        },
     })
 }
 
 pub(super) fn write_producer(out: &mut Writer, producer: &Producer) {
-    // `sessions` follows from the sessions themselves.
+    // `sessions` and `held` follow from the sessions themselves.
     let Producer {
         node,
         incarnation,
         sequence,
         recent,
         sessions: _,
+        cursor,
+        held: _,
     } = producer;
     out.int(*node);
     out.int(*incarnation);
     out.int(*sequence);
+    out.position(*cursor);
     out.count(recent.len());
     for batch in recent {
         let AppliedBatch {
@@ -122,9 +131,13 @@ pub(super) fn write_producer(out: &mut Writer, producer: &Producer) {
     }
 }
 
-pub(super) fn read_producer(from: &mut Reader<'_>) -> Result<Producer, SnapshotError> {
+/// A producer as format `version` has it.
+pub(super) fn read_producer(from: &mut Reader<'_>, version: u8) -> Result<Producer, SnapshotError> {
     let mut producer = Producer::new(from.int()?, from.int()?);
     producer.sequence = from.int()?;
+    if version > 2 {
+        producer.cursor = from.position()?;
+    }
     let recent = from.list(|from| {
         Ok(Arc::new(AppliedBatch {
             sequence: from.int()?,
@@ -290,6 +303,7 @@ pub(super) fn write_session(out: &mut Writer, session: &Session, numbers: &BTree
         presence,
         since_ms,
         cursor,
+        held,
         open,
         closed,
         lost_through,
@@ -311,6 +325,7 @@ pub(super) fn write_session(out: &mut Writer, session: &Session, numbers: &BTree
     );
     out.int(*since_ms);
     out.position(*cursor);
+    out.option(*held, Writer::position);
     out.position(*lost_through);
     out.count(open.len());
     for interval in open {
@@ -327,8 +342,10 @@ pub(super) fn write_session(out: &mut Writer, session: &Session, numbers: &BTree
     }
 }
 
+/// A session as format `version` has it.
 pub(super) fn read_session(
     from: &mut Reader<'_>,
+    version: u8,
     namespace: &Arc<str>,
     names: &[Arc<str>],
 ) -> Result<Session, SnapshotError> {
@@ -348,6 +365,10 @@ pub(super) fn read_session(
         },
         since_ms: from.int()?,
         cursor: from.position()?,
+        held: match version {
+            1 | 2 => None,
+            _ => from.option(Reader::position)?,
+        },
         lost_through: from.position()?,
         open: from.list(|from| {
             Ok(OpenInterval {

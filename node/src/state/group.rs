@@ -1,5 +1,5 @@
 //! The state of one group, and how an entry moves it: log time first, then what became due, then
-//! the body of the command.
+//! the body of the command, then early drops.
 
 use std::sync::Arc;
 
@@ -89,6 +89,8 @@ pub struct GroupState {
     pub(super) forgotten: Forgotten,
     /// What is due when.
     pub(super) timers: Timers,
+    /// Which namespaces are looked at for early drops when; what is due may wait for later entries.
+    pub(super) looks: Timers<Arc<str>>,
 }
 
 /// What a founding fixes for good.
@@ -138,6 +140,7 @@ impl GroupState {
             dormant: OrdSet::new(),
             forgotten: Forgotten::default(),
             timers: Timers::default(),
+            looks: Timers::default(),
         }
     }
 
@@ -218,6 +221,7 @@ impl GroupState {
                 self.apply_batch(moment, batch, &mut effects);
             }
         }
+        self.run_looks();
         Ok(effects)
     }
 

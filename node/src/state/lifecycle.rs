@@ -53,17 +53,19 @@ impl GroupState {
         incarnation: Incarnation,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(producer) = self.producers.remove(&incarnation) else {
+        let Some(producer) = self.producers.get(&incarnation) else {
             return;
         };
+        let (node, sessions): (NodeId, _) = (producer.node, producer.sessions.clone());
         self.retired.push_back(incarnation);
         if self.retired.len() > RETIRED_MAX {
             self.retired.pop_front();
         }
-        for socket in &producer.sessions {
+        for socket in &sessions {
             self.lose_transport(moment, socket, effects);
         }
-        let node: NodeId = producer.node;
+        // Last: its sessions took along how far they followed it.
+        self.producers.remove(&incarnation);
         effects.push(Effect::Detached {
             position: moment.position,
             node,
@@ -99,7 +101,7 @@ impl GroupState {
         socket: &SocketId,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let Some(session) = self.sessions.get_mut(socket) else {
+        let Some(session) = self.sessions.get(socket) else {
             return false;
         };
         if !session.recoverable {
@@ -109,10 +111,12 @@ impl GroupState {
         let expires_us = self
             .log_time_us
             .saturating_add(self.settings.resume_window_us());
-        let session = Arc::make_mut(session);
-        session.presence = Presence::Away { expires_us };
-        session.since_ms = moment.wall_ms;
         let owner = session.owner;
+        self.change_session(socket, |session| {
+            session.presence = Presence::Away { expires_us };
+            session.since_ms = moment.wall_ms;
+            session.held = None;
+        });
         self.timers.arm(expires_us, TimerKey::Session(*socket));
         if let Some(producer) = self.producers.get_mut(&owner) {
             producer.sessions.remove(socket);
@@ -140,10 +144,12 @@ impl GroupState {
         if let Some(producer) = self.producers.get_mut(&session.owner) {
             producer.sessions.remove(socket);
         }
+        self.unhold(socket, session.held_by());
         let name = Arc::clone(&session.namespace);
         let rooms: Vec<Arc<str>> = session.rooms().cloned().collect();
         self.change_namespace(&name, |namespace| {
             namespace.sessions.remove(socket);
+            namespace.cursors.remove(session.place());
             for room in &rooms {
                 namespace.remove_member(room, socket);
             }

@@ -9,6 +9,7 @@ mod bucket;
 mod effect;
 mod settings;
 
+mod cursors;
 mod forgotten;
 mod keys;
 mod namespace;
@@ -17,6 +18,7 @@ mod room;
 mod session;
 mod timers;
 
+mod early;
 mod group;
 mod lifecycle;
 mod operations;
@@ -33,6 +35,7 @@ mod encoding;
 mod snapshot;
 
 pub use bucket::{BUCKET_COUNT, bucket_of, default_table};
+pub use cursors::ACKNOWLEDGE_EXCEPT_MAX;
 pub use effect::{AckRequest, Effect, Event, OpResult, Refusal, ResumeRefusal, Verdict};
 pub use group::{ApplyError, COMMAND_VERSION, FEATURE_LEVEL, GroupState};
 pub use history::{HistoryFrom, HistoryPage};

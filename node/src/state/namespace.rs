@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet, Vector};
 
+use super::cursors::Cursors;
 use super::forgotten::Forgotten;
 use super::keys::Keys;
 use super::room::{Room, Track};
@@ -18,7 +19,7 @@ pub(super) struct EventMeta {
     pub(super) position: Position,
     /// Log time, in microseconds.
     pub(super) at_us: u64,
-    /// Payload with attachments.
+    /// What retention charges for it: payload with attachments, names, overhead.
     pub(super) bytes: u32,
     /// Target rooms, each once; empty for the whole namespace.
     pub(super) rooms: Arc<[Arc<str>]>,
@@ -31,13 +32,15 @@ pub(super) struct Namespace {
     pub(super) name: Arc<str>,
     /// All its sessions, away ones too.
     pub(super) sessions: OrdSet<SocketId>,
+    /// Their cursors.
+    pub(super) cursors: Cursors,
     /// Rooms that have a member or a replayable event.
     pub(super) rooms: OrdMap<Arc<str>, Room>,
     /// Events for the whole namespace: a room that every session is in from its connect.
     pub(super) everyone: Track,
     /// Replayable events, oldest first.
     pub(super) events: Vector<EventMeta>,
-    /// Sum of their bytes.
+    /// Sum of what they are charged.
     pub(super) bytes: u64,
     /// The last dropped event.
     pub(super) floor: Position,
@@ -49,6 +52,10 @@ pub(super) struct Namespace {
     pub(super) dormant_at: Option<Position>,
     /// The armed retention timer, in microseconds of log time.
     pub(super) retention_due_us: Option<u64>,
+    /// No look for early drops before this log time, in microseconds: the last one was in vain.
+    pub(super) look_after_us: u64,
+    /// The armed look, in microseconds of log time.
+    pub(super) look_due_us: Option<u64>,
     /// The armed timer of the oldest key, in microseconds of log time.
     pub(super) keys_due_us: Option<u64>,
 }
@@ -59,6 +66,7 @@ impl Namespace {
         Self {
             name,
             sessions: OrdSet::new(),
+            cursors: Cursors::default(),
             rooms: OrdMap::new(),
             everyone: Track::starting_at(floor),
             events: Vector::new(),
@@ -68,6 +76,8 @@ impl Namespace {
             keys: Keys::default(),
             dormant_at: None,
             retention_due_us: None,
+            look_after_us: 0,
+            look_due_us: None,
             keys_due_us: None,
         }
     }
@@ -85,6 +95,17 @@ impl Namespace {
     /// The last replayable event.
     pub(super) fn newest(&self) -> Option<Position> {
         self.events.back().map(|event| event.position)
+    }
+
+    /// The first replayable event later than `after`.
+    pub(super) fn first_after(&self, after: Position) -> Option<&EventMeta> {
+        let found = self
+            .events
+            .binary_search_by(|event| event.position.cmp(&after));
+        self.events.get(match found {
+            Ok(index) => index + 1,
+            Err(index) => index,
+        })
     }
 
     /// The last dropped event of a room, exact or later.
@@ -156,7 +177,7 @@ impl Namespace {
         }
     }
 
-    fn drop_oldest(&mut self) {
+    pub(super) fn drop_oldest(&mut self) {
         let Some(event) = self.events.pop_front() else {
             return;
         };

@@ -104,6 +104,7 @@ impl GroupState {
             Kind::Away(away) => self.away(moment, away, effects),
             Kind::Disconnect(disconnect) => self.disconnect(moment, disconnect, effects),
             Kind::Acknowledge(acknowledge) => self.acknowledge(moment, acknowledge),
+            Kind::AcknowledgeAll(report) => self.acknowledge_all(moment, &report),
         };
         result.unwrap_or_else(OpResult::Refused)
     }
@@ -174,6 +175,7 @@ impl GroupState {
             presence: Presence::Connected,
             since_ms: moment.wall_ms,
             cursor: moment.position,
+            held: None,
             open: Vec::with_capacity(rooms.len()),
             closed: Vec::new(),
             lost_through: Position::ZERO,
@@ -181,6 +183,7 @@ impl GroupState {
         for room in &rooms {
             session.open(Arc::clone(room), moment.position);
         }
+        self.namespace_mut(&name).cursors.add(session.place());
         self.sessions.insert(id, Arc::new(session));
         if let Some(pid) = pid {
             self.pids.insert(pid, id);
@@ -317,24 +320,6 @@ impl GroupState {
     ) -> Result<OpResult, Refusal> {
         let socket = self.owned(moment, disconnect.socket.as_ref())?.id;
         self.end_session(moment.position, &socket, false, effects);
-        Ok(OpResult::Done)
-    }
-
-    fn acknowledge(
-        &mut self,
-        moment: Moment,
-        acknowledge: command::Acknowledge,
-    ) -> Result<OpResult, Refusal> {
-        let session = self.owned(moment, acknowledge.socket.as_ref())?;
-        let offset = acknowledge.offset.ok_or(Refusal::Invalid)?;
-        let handled = Position::new(offset.index, offset.op);
-        if Some(offset.epoch) != self.epoch() || handled > moment.position {
-            return Err(Refusal::Invalid);
-        }
-        let id = session.id;
-        if handled > session.cursor {
-            self.session_mut(&id).cursor = handled;
-        }
         Ok(OpResult::Done)
     }
 

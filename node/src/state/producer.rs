@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::{OrdSet, Vector};
 
 use super::effect::OpResult;
-use crate::ids::{Incarnation, NodeId, SocketId};
+use crate::ids::{Incarnation, NodeId, Position, SocketId};
 
 /// Batches whose results are kept for a repeat; a gateway keeps fewer in flight.
 const RECENT_MAX: usize = 8;
@@ -24,6 +24,10 @@ pub(super) struct Producer {
     pub(super) recent: Vector<Arc<AppliedBatch>>,
     /// Connected sessions that it owns.
     pub(super) sessions: OrdSet<SocketId>,
+    /// The sessions that follow it have everything up to here; see [`super::cursors`].
+    pub(super) cursor: Position,
+    /// The connected sessions that do not follow it yet, by where they are held.
+    pub(super) held: OrdSet<(Position, SocketId)>,
 }
 
 /// What became of a batch.
@@ -77,6 +81,8 @@ impl Producer {
             sequence: 0,
             recent: Vector::new(),
             sessions: OrdSet::new(),
+            cursor: Position::ZERO,
+            held: OrdSet::new(),
         }
     }
 

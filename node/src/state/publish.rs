@@ -15,6 +15,12 @@ use crate::ids::Position;
 /// Rooms and excepts that one publish may name. Every replica keeps a track for each room of each
 /// event, so names cost more than the bytes of the event. Part of the format.
 const TARGETS_MAX: usize = 1_000;
+/// What retention charges for an event beside its payload and names: its place in the state and the
+/// frame of its operation in the log. Part of the format.
+const EVENT_BYTES: u64 = 64;
+/// What it charges for each room and except beside the name's own bytes, which stand in the log: a
+/// place in the event's list and one in the room's track. Part of the format.
+const NAME_BYTES: u64 = 32;
 /// Longest idempotency key in bytes: every replica keeps many. Part of the format.
 const KEY_BYTES_MAX: usize = 256;
 
@@ -26,9 +32,7 @@ impl GroupState {
         effects: &mut Vec<Effect>,
     ) -> Result<OpResult, Refusal> {
         let scope = self.check_publisher(moment, &publish)?;
-        let bytes = publish.event.len() + publish.attachments.iter().map(Bytes::len).sum::<usize>();
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        if bytes > self.settings.event_bytes_max {
+        if payload_bytes(&publish) > u64::from(self.settings.event_bytes_max) {
             return Err(Refusal::TooLarge);
         }
         self.check_targets(&publish)?;
@@ -64,6 +68,9 @@ impl GroupState {
             .map(|room| namespace.intern(room))
             .collect();
         if publish.request.is_none() {
+            let names = rooms.iter().chain(&except);
+            let bytes = payload_bytes(&publish) + charge(names);
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
             let rooms: Arc<[Arc<str>]> = rooms.clone().into();
             namespace.record(
                 EventMeta {
@@ -126,6 +133,18 @@ impl GroupState {
             None => KeyScope::Session(session.id),
         })
     }
+}
+
+/// Bytes of the event itself, which `event_bytes_max` limits.
+fn payload_bytes(publish: &command::Publish) -> u64 {
+    let attachments = publish.attachments.iter().map(Bytes::len);
+    (publish.event.len() + attachments.sum::<usize>()) as u64
+}
+
+/// What an event with these names takes beside its payload.
+fn charge<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> u64 {
+    let names = names.map(|name| NAME_BYTES + name.len() as u64);
+    EVENT_BYTES + names.sum::<u64>()
 }
 
 /// Remembers a new key. `Some`: it was known for the same body, which stands there.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use imbl::OrdSet;
 
 use super::group::GroupState;
+use super::namespace::Namespace;
 use super::session::Session;
 use super::settings::Settings;
 use crate::ids::{GroupId, Incarnation, NodeId, Position, SocketId};
@@ -66,7 +67,7 @@ pub struct Counts {
     pub rooms: usize,
     /// Replayable events.
     pub events: usize,
-    /// Their payload bytes.
+    /// Their bytes, as they are charged.
     pub event_bytes: u64,
     /// Idempotency keys.
     pub keys: usize,
@@ -119,7 +120,8 @@ impl GroupState {
     /// leader writes a tick.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
-        self.timers.next_due_us()
+        let due = [self.timers.next_due_us(), self.looks.next_due_us()];
+        due.into_iter().flatten().min()
     }
 
     /// A session, connected or away.
@@ -207,6 +209,13 @@ impl GroupState {
                 .binary_search_by(|event| event.position.index.cmp(&index));
             found.is_ok()
         })
+    }
+
+    /// The last event of the group that there is or was in any namespace it has.
+    #[must_use]
+    pub fn last_event(&self) -> Position {
+        let last = |namespace: &Arc<Namespace>| namespace.newest().unwrap_or(namespace.floor);
+        self.namespaces.values().map(last).max().unwrap_or_default()
     }
 
     /// The last dropped event of a namespace; zero when none is known.

@@ -22,7 +22,10 @@ impl GroupState {
         effects: &mut Vec<Effect>,
     ) -> OpResult {
         OpResult::Resume(match self.judge(moment.position, &resume) {
-            Ok((socket, start)) => self.take_over(moment, socket, start, effects),
+            Ok((socket, start)) => {
+                let acknowledged = if resume.moved { Position::ZERO } else { start };
+                self.take_over(moment, socket, (start, acknowledged), effects)
+            }
             Err(reason) => Verdict::NotRecovered(reason),
         })
     }
@@ -89,7 +92,7 @@ impl GroupState {
         &mut self,
         moment: Moment,
         socket: SocketId,
-        start: Position,
+        (start, acknowledged): (Position, Position),
         effects: &mut Vec<Effect>,
     ) -> Verdict {
         let Moment {
@@ -105,12 +108,17 @@ impl GroupState {
         let session = self.session_mut(&socket);
         let (old_owner, old_presence) = (session.owner, session.presence);
         let old_generation = session.generation;
-        session.generation += 1;
-        session.owner = incarnation;
-        session.presence = Presence::Connected;
         session.since_ms = wall_ms;
-        session.cursor = session.cursor.max(start);
         session.prune(oldest);
+        self.change_session(&socket, |session| {
+            session.generation += 1;
+            session.owner = incarnation;
+            session.presence = Presence::Connected;
+            session.cursor = session.cursor.max(acknowledged);
+            // What lies between its offset and here is not there before somebody says so.
+            session.held = Some(position);
+        });
+        let session = self.session_mut(&socket);
         let generation = session.generation;
         let rooms = session.rooms().cloned().collect();
         match old_presence {

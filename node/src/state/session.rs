@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::cursors::Place;
 use crate::ids::{Incarnation, Pid, Position, SocketId};
 
 /// Closed intervals kept per session. Beyond it the oldest is given up as if its events had been
@@ -36,8 +37,10 @@ pub struct Session {
     pub presence: Presence,
     /// Leader's wall clock when `presence` began, Unix milliseconds; for people.
     pub since_ms: u64,
-    /// The client has handled everything up to here, as far as is known.
-    pub cursor: Position,
+    /// It surely has everything up to here by itself; see [`super::cursors`] for what it follows.
+    pub(super) cursor: Position,
+    /// It does not follow its owner's cursor, unless that moves beyond this position.
+    pub(super) held: Option<Position>,
     /// Rooms it is in, sorted by name.
     pub(super) open: Vec<OpenInterval>,
     /// Rooms it was in, by their end; only those that a replayable event may fall into.
@@ -83,6 +86,22 @@ impl Session {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.presence == Presence::Connected
+    }
+
+    /// The incarnation whose cursor counts for it too.
+    pub(super) fn follows(&self) -> Option<Incarnation> {
+        (self.is_connected() && self.held.is_none()).then_some(self.owner)
+    }
+
+    /// Where it is counted among the cursors of its namespace.
+    pub(super) fn place(&self) -> Place {
+        (self.follows(), self.cursor)
+    }
+
+    /// The incarnation that it will follow, and from where on.
+    pub(super) fn held_by(&self) -> Option<(Incarnation, Position)> {
+        let at = self.held.filter(|_| self.is_connected())?;
+        Some((self.owner, at))
     }
 
     /// Names of the rooms it is in, its own id's included, in order.

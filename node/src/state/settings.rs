@@ -12,7 +12,11 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 pub struct Settings {
     /// How long an event stays replayable, in milliseconds of log time.
     pub retention_ms: u64,
-    /// Payload bytes of replayable events per namespace.
+    /// How long an event stays replayable even when every session has acknowledged it, in
+    /// milliseconds of log time: what arrived may not have been handled, and histories show it. No
+    /// limit waits for it.
+    pub retention_min_ms: u64,
+    /// Bytes of replayable events per namespace: payloads, names of rooms and excepts, overhead.
     pub retention_bytes: u64,
     /// Replayable events per namespace.
     pub retention_count: u64,
@@ -39,6 +43,7 @@ impl Settings {
     /// What a cluster is founded with when nothing else is asked for (DESIGN, sections 1 and 7).
     pub const DEFAULT: Self = Self {
         retention_ms: 10 * 60 * 1000,
+        retention_min_ms: 2 * 60 * 1000,
         retention_bytes: 256 << 20,
         retention_count: 1_000_000,
         resume_window_ms: 2 * 60 * 1000,
@@ -57,6 +62,11 @@ impl Settings {
     pub fn with(self, proposed: &command::Settings) -> Self {
         Self {
             retention_ms: pick(self.retention_ms, proposed.retention_ms, 1..=366 * DAY_MS),
+            retention_min_ms: pick(
+                self.retention_min_ms,
+                proposed.retention_min_ms,
+                1..=366 * DAY_MS,
+            ),
             retention_bytes: pick(self.retention_bytes, proposed.retention_bytes, 1..=1 << 50),
             retention_count: pick(self.retention_count, proposed.retention_count, 1..=1 << 32),
             resume_window_ms: pick(
@@ -87,6 +97,7 @@ impl Settings {
     pub fn to_command(self) -> command::Settings {
         command::Settings {
             retention_ms: self.retention_ms,
+            retention_min_ms: self.retention_min_ms,
             retention_bytes: self.retention_bytes,
             retention_count: self.retention_count,
             resume_window_ms: self.resume_window_ms,
@@ -103,6 +114,11 @@ impl Settings {
     /// Microseconds of log time that an event is kept.
     pub(super) fn retention_us(&self) -> u64 {
         self.retention_ms.saturating_mul(1000)
+    }
+
+    /// Microseconds of log time that an event is kept although every session has it.
+    pub(super) fn retention_min_us(&self) -> u64 {
+        self.retention_min_ms.saturating_mul(1000)
     }
 
     /// Microseconds of log time that a session may be away.

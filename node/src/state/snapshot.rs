@@ -21,8 +21,9 @@ use super::timers::TimerKey;
 use crate::ids::Pid;
 
 const MAGIC: &[u8; 4] = b"RCGS";
-/// The format that is written; 1, without `namespaces_max`, is still read.
-const VERSION: u8 = 2;
+/// The format that is written. Still read are 1, without `namespaces_max`, and 2, without what
+/// acknowledgements need.
+const VERSION: u8 = 3;
 
 /// Why bytes are not a snapshot that this build can use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +103,7 @@ impl GroupState {
         if state.feature_level > FEATURE_LEVEL {
             return Err(SnapshotError::UnknownLevel(state.feature_level));
         }
-        let producers = from.list(read_producer)?;
+        let producers = from.list(|from| read_producer(from, version))?;
         state.producers = producers
             .into_iter()
             .map(|producer| (producer.incarnation, producer))
@@ -115,7 +116,7 @@ impl GroupState {
         state.expired_set = state.expired.iter().copied().collect();
         state.forgotten = read_forgotten(&mut from)?;
         for _ in 0..from.count()? {
-            state.read_namespace(&mut from)?;
+            state.read_namespace(&mut from, version)?;
         }
         from.finish()?;
         Ok(state)
@@ -124,6 +125,7 @@ impl GroupState {
     fn write_namespace(&self, out: &mut Writer, namespace: &Namespace) {
         out.text(&namespace.name);
         out.position(namespace.floor);
+        out.int(namespace.look_after_us);
         out.position(namespace.everyone.last_dropped);
         write_forgotten(out, &namespace.forgotten);
         out.count(namespace.keys.len());
@@ -160,9 +162,12 @@ impl GroupState {
         }
     }
 
-    fn read_namespace(&mut self, from: &mut Reader<'_>) -> Result<(), SnapshotError> {
+    fn read_namespace(&mut self, from: &mut Reader<'_>, version: u8) -> Result<(), SnapshotError> {
         let name = from.text()?;
         let mut namespace = Namespace::new(Arc::clone(&name), from.position()?);
+        if version > 2 {
+            namespace.look_after_us = from.int()?;
+        }
         namespace.everyone.last_dropped = from.position()?;
         namespace.forgotten = read_forgotten(from)?;
         for (name, record) in from.list(read_key)? {
@@ -182,7 +187,7 @@ impl GroupState {
         for event in from.list(|from| read_event(from, &names))? {
             restore_event(&mut namespace, event)?;
         }
-        let sessions = from.list(|from| read_session(from, &name, &names))?;
+        let sessions = from.list(|from| read_session(from, version, &name, &names))?;
         for session in sessions {
             self.restore_session(&mut namespace, session)?;
         }
@@ -204,6 +209,7 @@ impl GroupState {
     ) -> Result<(), SnapshotError> {
         let id = session.id;
         namespace.sessions.insert(id);
+        namespace.cursors.add(session.place());
         for interval in &session.open {
             let room = namespace.rooms.get_mut(&interval.room);
             room.ok_or(SnapshotError::Invalid("room"))?
@@ -211,7 +217,10 @@ impl GroupState {
                 .insert(id);
         }
         match session.presence {
-            Presence::Connected => self.own(session.owner, id),
+            Presence::Connected => {
+                self.own(session.owner, id);
+                self.hold(&id, session.held_by());
+            }
             Presence::Away { expires_us } => self.timers.arm(expires_us, TimerKey::Session(id)),
         }
         if let Some(pid) = session.pid {

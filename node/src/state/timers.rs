@@ -17,26 +17,47 @@ pub(super) enum TimerKey {
     Keys(Arc<str>),
 }
 
-/// The set of armed timers; derived from sessions and namespaces, hence not in snapshots.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Timers {
+/// A set of armed timers; derived from sessions and namespaces, hence not in snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Timers<K: Ord + Clone = TimerKey> {
     /// (log time in microseconds, what is due).
-    armed: OrdSet<(u64, TimerKey)>,
+    armed: OrdSet<(u64, K)>,
 }
 
-impl Timers {
+impl<K: Ord + Clone> Default for Timers<K> {
+    fn default() -> Self {
+        Self {
+            armed: OrdSet::new(),
+        }
+    }
+}
+
+impl<K: Ord + Clone> Timers<K> {
     /// Arms a timer.
-    pub(super) fn arm(&mut self, due_us: u64, key: TimerKey) {
+    pub(super) fn arm(&mut self, due_us: u64, key: K) {
         self.armed.insert((due_us, key));
     }
 
     /// Takes a timer back.
-    pub(super) fn cancel(&mut self, due_us: u64, key: TimerKey) {
+    pub(super) fn cancel(&mut self, due_us: u64, key: K) {
         self.armed.remove(&(due_us, key));
     }
 
+    /// Arms a timer anew when it is due at another time than before.
+    pub(super) fn rearm(&mut self, old_us: Option<u64>, new_us: Option<u64>, key: K) {
+        if old_us == new_us {
+            return;
+        }
+        if let Some(old_us) = old_us {
+            self.cancel(old_us, key.clone());
+        }
+        if let Some(new_us) = new_us {
+            self.arm(new_us, key);
+        }
+    }
+
     /// Takes out the first timer that is due at `now_us`.
-    pub(super) fn pop_due(&mut self, now_us: u64) -> Option<TimerKey> {
+    pub(super) fn pop_due(&mut self, now_us: u64) -> Option<K> {
         if self.next_due_us()? > now_us {
             return None;
         }

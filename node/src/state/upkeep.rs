@@ -88,13 +88,15 @@ impl GroupState {
         let retention = retention.map(|event| event.at_us + self.settings.retention_us());
         let keys = namespace.keys.oldest_us();
         let keys = keys.map(|at_us| at_us + self.settings.key_window_us());
+        let look = namespace.next_look_us(&self.settings);
         let dormant = namespace.is_empty().then_some(namespace.floor);
         let old = (
             namespace.retention_due_us,
             namespace.keys_due_us,
+            namespace.look_due_us,
             namespace.dormant_at,
         );
-        if old == (retention, keys, dormant) {
+        if old == (retention, keys, look, dormant) {
             return;
         }
         let name = Arc::clone(&namespace.name);
@@ -102,11 +104,14 @@ impl GroupState {
             let namespace = Arc::make_mut(namespace);
             namespace.retention_due_us = retention;
             namespace.keys_due_us = keys;
+            namespace.look_due_us = look;
             namespace.dormant_at = dormant;
         }
-        self.rearm(old.0, retention, TimerKey::Retention(Arc::clone(&name)));
-        self.rearm(old.1, keys, TimerKey::Keys(Arc::clone(&name)));
-        self.rest(old.2, dormant, &name);
+        let (timers, looks) = (&mut self.timers, &mut self.looks);
+        timers.rearm(old.0, retention, TimerKey::Retention(Arc::clone(&name)));
+        timers.rearm(old.1, keys, TimerKey::Keys(Arc::clone(&name)));
+        looks.rearm(old.2, look, Arc::clone(&name));
+        self.rest(old.3, dormant, &name);
     }
 
     /// An empty namespace goes at once if it never dropped an event, else when too many others do.
@@ -128,18 +133,6 @@ impl GroupState {
                     self.forgotten.remember(oldest, floor);
                 }
             }
-        }
-    }
-
-    fn rearm(&mut self, old_us: Option<u64>, new_us: Option<u64>, key: TimerKey) {
-        if old_us == new_us {
-            return;
-        }
-        if let Some(old_us) = old_us {
-            self.timers.cancel(old_us, key.clone());
-        }
-        if let Some(new_us) = new_us {
-            self.timers.arm(new_us, key);
         }
     }
 }

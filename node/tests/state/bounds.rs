@@ -4,8 +4,8 @@ use bytes::Bytes;
 use prost::Message;
 use roomcast::ids::Position;
 use roomcast::state::{
-    ApplyError, COMMAND_VERSION, Effect, GroupState, HistoryFrom, OpResult, Refusal, ResumeRefusal,
-    Verdict,
+    ACKNOWLEDGE_EXCEPT_MAX, ApplyError, COMMAND_VERSION, Effect, GroupState, HistoryFrom, OpResult,
+    Refusal, ResumeRefusal, Verdict,
 };
 use roomcast_proto::command::{self, command::Body, op::Kind};
 
@@ -310,14 +310,74 @@ fn a_namespace_more_than_the_limit_is_refused_until_one_is_empty() {
 }
 
 #[test]
-fn a_snapshot_of_the_first_format_has_the_default_of_what_it_lacks() {
+fn early_drops_are_spread_over_entries() {
     let mut group = Group::new();
-    group.ops(&["connect s1 pid=p1 /a", "publish server /b to=r x"]);
-    let mut bytes = group.state.encode().to_vec();
-    bytes[4] = 1;
-    let namespaces_max = [0x90, 0x4e];
-    let at = bytes.windows(2).position(|pair| pair == namespaces_max);
-    let at = at.expect("10,000 as a varint");
-    bytes.drain(at..at + 2);
-    assert_eq!(GroupState::decode(&bytes), Ok(group.state));
+    group.line("configure retention_min_ms=1000");
+    group.ops(&["connect s1 pid=p1 /", "connect s2 pid=p2 /"]);
+    let events = 5_000;
+    for _ in 0..events / 500 {
+        group.ops(&["publish server / to=a x"; 500]);
+    }
+    let report = format!("ack-all 10 through={}.0", group.index);
+    group.ops(&[&report]);
+    let kept = |group: &Group| group.state.counts().events;
+    // One event is not acknowledged: its entry is the one that the report names.
+    let unacknowledged = 499;
+    group.line("tick +1000");
+    let mut before = events;
+    while kept(&group) > unacknowledged {
+        let dropped = before - kept(&group);
+        assert!((900..=1_024).contains(&dropped), "{dropped}");
+        assert!(group.state.next_due() <= Some(group.state.log_time_us()));
+        let restored = GroupState::decode(&group.state.encode());
+        assert_eq!(restored.as_ref(), Ok(&group.state));
+        before = kept(&group);
+        group.line("tick");
+    }
+    assert_eq!(kept(&group), unacknowledged);
+    // The next look is one that all namespaces have in common.
+    assert_eq!(group.state.next_due(), Some(5_000_000));
+}
+
+#[test]
+fn more_exceptions_than_one_report_may_list_are_refused() {
+    let mut group = Group::new();
+    group.ops(&["connect s1 pid=p1 /"]);
+    let listed = |count: usize| {
+        let all = vec!["s1#1:3.0"; count].join(",");
+        format!("ack-all 10 through=3.0 except={all}")
+    };
+    let results = group.ops(&[
+        &listed(ACKNOWLEDGE_EXCEPT_MAX),
+        &listed(ACKNOWLEDGE_EXCEPT_MAX + 1),
+    ]);
+    assert_eq!(results, [OpResult::Done, OpResult::Refused(Refusal::Limit)]);
+}
+
+#[test]
+fn names_are_charged_like_the_bytes_they_take() {
+    let mut group = Group::new();
+    let rooms: Vec<String> = (0..1_000)
+        .map(|number| format!("room{number:04}"))
+        .collect();
+    let (targets, excepts) = rooms.split_at(500);
+    let publish = format!(
+        "publish server / to={} except={} x",
+        targets.join(","),
+        excepts.join(",")
+    );
+    let charged = |group: &Group| group.state.counts().event_bytes;
+    group.ops(&["publish server / to=a x"]);
+    assert_eq!(charged(&group), 64 + 33 + 1);
+    group.ops(&[&publish]);
+    assert_eq!(charged(&group), 64 + 33 + 1 + 64 + 1_000 * 40 + 1);
+    // Such events leave when their names are too much, not their payload.
+    group.line("configure retention_bytes=100000");
+    for _ in 0..10 {
+        group.ops(&[&publish]);
+    }
+    assert_eq!(group.state.counts().events, 2);
+    // Named twice is named once.
+    group.ops(&["publish server / to=a,a except=b,b x"]);
+    assert_eq!(charged(&group), 2 * (64 + 40_000 + 1) + 64 + 33 + 33 + 1);
 }

@@ -35,6 +35,11 @@ impl World {
             self.state.first_needed_index(),
             kept.map(|e| e.position.index).min()
         );
+        for namespace in NAMESPACES {
+            let acknowledged = self.model.acknowledged(namespace);
+            assert_eq!(self.state.acknowledged(namespace), acknowledged);
+        }
+        assert_eq!(self.state.lag_us(), self.model.lag_us());
         if let Some(due) = self.state.next_due() {
             assert!(due > self.state.log_time_us(), "what is due was done");
         }
@@ -46,10 +51,12 @@ impl World {
         let rooms: BTreeSet<String> = session.rooms().map(|room| room.to_string()).collect();
         assert_eq!(rooms, model.rooms());
         assert_eq!(Some(&rooms), self.told.get(id));
-        assert_eq!(
-            (session.cursor, session.generation),
-            (model.cursor, model.generation)
-        );
+        assert_eq!(self.state.cursor(id), Some(model.cursor), "{id}");
+        assert_eq!(session.generation, model.generation);
+        for event in self.model.events.iter().filter(|event| event.early) {
+            let owed = model.reached_by(event) && event.position > model.cursor;
+            assert!(!owed, "dropped before it was acknowledged: {event:?}");
+        }
         let owed = self.state.owed(id, model.generation, after, 4);
         assert_eq!(owed.is_some(), model.away_until_us.is_none());
         assert_eq!(self.state.owed(id, model.generation - 1, after, 4), None);

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod checks;
+mod formats;
 mod model;
 mod model_operations;
 mod print;

@@ -18,6 +18,8 @@ pub(crate) struct ModelSession {
     pub(crate) owner: u64,
     pub(crate) away_until_us: Option<u64>,
     pub(crate) cursor: Position,
+    /// Where it was attached or last listed as an exception: reports up to here are not about it.
+    pub(crate) held: Position,
     /// Room, from, to: all there ever were.
     pub(crate) intervals: Vec<(String, Position, Option<Position>)>,
 }
@@ -32,6 +34,8 @@ pub(crate) struct ModelEvent {
     pub(crate) at_us: u64,
     pub(crate) bytes: u64,
     pub(crate) dropped: bool,
+    /// Dropped before any limit took it.
+    pub(crate) early: bool,
 }
 
 /// An idempotency key: namespace, whose, key; body, first position, when.
@@ -51,6 +55,10 @@ pub(crate) struct Model {
     pub(crate) now_us: u64,
     /// Incarnation: node, last sequence.
     pub(crate) producers: BTreeMap<u64, (u64, u64)>,
+    /// Incarnation: up to where it has reported its sessions.
+    pub(crate) reported: BTreeMap<u64, Position>,
+    /// Namespace: log time before which it is not looked at for early drops.
+    pub(crate) look_after_us: BTreeMap<String, u64>,
     pub(crate) retired: BTreeSet<u64>,
     pub(crate) sessions: BTreeMap<SocketId, ModelSession>,
     pub(crate) expired: BTreeSet<Vec<u8>>,
@@ -95,6 +103,8 @@ impl Model {
             settings,
             now_us: 0,
             producers: BTreeMap::new(),
+            reported: BTreeMap::new(),
+            look_after_us: BTreeMap::new(),
             retired: BTreeSet::new(),
             sessions: BTreeMap::new(),
             expired: BTreeSet::new(),
@@ -119,6 +129,56 @@ impl Model {
             self.expired.insert(session.pid);
         }
         self.enforce();
+    }
+
+    /// Up to where all sessions of a namespace have everything.
+    pub(crate) fn acknowledged(&self, namespace: &str) -> Option<Position> {
+        let sessions = self.sessions.values();
+        let sessions = sessions.filter(|session| session.namespace == namespace);
+        sessions.map(|session| session.cursor).min()
+    }
+
+    /// Age of the oldest kept event that somebody has not acknowledged.
+    pub(crate) fn lag_us(&self) -> u64 {
+        let lags = self.events.iter().filter(|event| !event.dropped);
+        let lags = lags.filter(|e| Some(e.position) > self.acknowledged(&e.namespace));
+        let lags = lags.filter(|e| self.acknowledged(&e.namespace).is_some());
+        lags.map(|event| self.now_us - event.at_us)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Drops what everybody has acknowledged and is older than the minimum, in namespaces whose
+    /// turn it is.
+    pub(crate) fn drop_early(&mut self) {
+        const LOOK_EVERY_US: u64 = 5_000_000;
+        let (now, settings) = (self.now_us, self.settings);
+        let (min, max) = (
+            settings.retention_min_ms * 1000,
+            settings.retention_ms * 1000,
+        );
+        for namespace in crate::steps::NAMESPACES {
+            let acknowledged = self.acknowledged(namespace);
+            let look_after = self.look_after_us.entry(namespace.to_owned()).or_default();
+            let of_it = |event: &&mut ModelEvent| event.namespace == namespace && !event.dropped;
+            let mut kept = self.events.iter_mut().filter(of_it).peekable();
+            let due = |event: &ModelEvent| (event.at_us + min).max(*look_after);
+            let looks =
+                |event: &&mut ModelEvent| due(event) <= now && due(event) < event.at_us + max;
+            if !kept.peek().is_some_and(looks) {
+                continue;
+            }
+            for event in kept {
+                if event.at_us + min > now {
+                    break;
+                }
+                if acknowledged.is_some_and(|acknowledged| event.position > acknowledged) {
+                    *look_after = (now / LOOK_EVERY_US + 1) * LOOK_EVERY_US;
+                    break;
+                }
+                (event.dropped, event.early) = (true, true);
+            }
+        }
     }
 
     /// Drops what is outside the limits.

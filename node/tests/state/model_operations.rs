@@ -14,7 +14,7 @@ impl Model {
         let outcome = match op.kind.as_ref().expect("a kind") {
             Kind::Connect(connect) => self.connect(incarnation, at, connect),
             Kind::Resume(resume) => Ok(OpResult::Resume(match self.resume(at, resume) {
-                Ok((id, start)) => self.take_over(incarnation, id, start),
+                Ok((id, start)) => self.take_over(incarnation, at, (id, start), resume.moved),
                 Err(reason) => Verdict::NotRecovered(reason),
             })),
             Kind::Join(join) => self.join(incarnation, at, join),
@@ -26,6 +26,7 @@ impl Model {
                 OpResult::Done
             }),
             Kind::Acknowledge(ack) => self.acknowledge(incarnation, at, ack),
+            Kind::AcknowledgeAll(report) => self.acknowledge_all(incarnation, at, report),
         };
         outcome.unwrap_or_else(OpResult::Refused)
     }
@@ -78,6 +79,7 @@ impl Model {
             owner: incarnation,
             away_until_us: None,
             cursor: at,
+            held: at,
             intervals: rooms.into_iter().map(|room| (room, at, None)).collect(),
         };
         self.sessions.insert(id, session);
@@ -189,14 +191,18 @@ impl Model {
             }
         }
         if publish.request.is_none() {
+            let distinct = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+            let rooms = distinct(&publish.rooms).into_iter();
+            let names = rooms.chain(distinct(&publish.except));
             self.events.push(ModelEvent {
                 position: at,
                 namespace: publish.namespace.clone(),
                 rooms: publish.rooms.clone(),
                 except: publish.except.clone(),
                 at_us: self.now_us,
-                bytes,
+                bytes: bytes + 64 + names.map(|name| 32 + name.len() as u64).sum::<u64>(),
                 dropped: false,
+                early: false,
             });
         }
         self.enforce();
@@ -231,6 +237,41 @@ impl Model {
         }
         let session = self.sessions.get_mut(&id).expect("owned");
         session.cursor = session.cursor.max(handled);
+        Ok(OpResult::Done)
+    }
+
+    /// Every session of the incarnation is moved one by one.
+    fn acknowledge_all(
+        &mut self,
+        incarnation: u64,
+        at: Position,
+        report: &command::AcknowledgeAll,
+    ) -> Result<OpResult, Refusal> {
+        let position = |p: Option<command::Position>| p.map(|p| Position::new(p.index, p.op));
+        let through = position(report.through).ok_or(Refusal::Invalid)?;
+        let mut cursors = report.except.iter().map(|except| position(except.cursor));
+        if through > at || report.incarnation != incarnation || cursors.any(|c| c > Some(at)) {
+            return Err(Refusal::Invalid);
+        }
+        for except in &report.except {
+            if let Ok(id) = self.owned(incarnation, &except.socket) {
+                let session = self.sessions.get_mut(&id).expect("owned");
+                let cursor = position(except.cursor).expect("checked");
+                session.cursor = session.cursor.max(cursor);
+                session.held = session.held.max(through);
+            }
+        }
+        let reported = self.reported.entry(incarnation).or_default();
+        if report.more || through <= *reported {
+            return Ok(OpResult::Done);
+        }
+        *reported = through;
+        for session in self.sessions.values_mut() {
+            let owned = session.owner == incarnation && session.away_until_us.is_none();
+            if owned && session.held < through {
+                session.cursor = session.cursor.max(through);
+            }
+        }
         Ok(OpResult::Done)
     }
 
@@ -271,12 +312,21 @@ impl Model {
         Ok((*id, start))
     }
 
-    fn take_over(&mut self, incarnation: u64, id: SocketId, start: Position) -> Verdict {
+    fn take_over(
+        &mut self,
+        incarnation: u64,
+        at: Position,
+        (id, start): (SocketId, Position),
+        moved: bool,
+    ) -> Verdict {
         let session = self.sessions.get_mut(&id).expect("judged");
         session.generation += 1;
         session.owner = incarnation;
         session.away_until_us = None;
-        session.cursor = session.cursor.max(start);
+        if !moved {
+            session.cursor = session.cursor.max(start);
+        }
+        session.held = at;
         let rooms = session.rooms().into_iter().map(Into::into).collect();
         Verdict::Recovered {
             socket: id,

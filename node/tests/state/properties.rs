@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use roomcast::state::GroupState;
 
-use crate::steps::step;
+use crate::steps::{NAMESPACES, step};
 use crate::world::World;
 
 proptest! {
@@ -36,6 +36,26 @@ proptest! {
         }
         if let Some((clone, bytes)) = frozen {
             prop_assert_eq!(clone.encode(), bytes, "a clone does not see later entries");
+        }
+    }
+
+    #[test]
+    fn a_report_of_all_is_as_good_as_a_word_of_each(
+        steps in prop::collection::vec(step(), 1..80),
+    ) {
+        let mut world = World::new();
+        world.plain = Some(world.state.clone());
+        for step in &steps {
+            world.step(step);
+            let plain = world.plain.as_ref().expect("it was put there");
+            for id in world.model.sessions.keys() {
+                prop_assert_eq!(plain.cursor(id), world.state.cursor(id), "{}", id);
+            }
+            for namespace in NAMESPACES {
+                let told = (plain.acknowledged(namespace), plain.floor(namespace));
+                let known = (world.state.acknowledged(namespace), world.state.floor(namespace));
+                prop_assert_eq!(told, known);
+            }
         }
     }
 

@@ -112,6 +112,7 @@ fn id_bytes(text: &str) -> Bytes {
 fn settings(words: &mut Words<'_>) -> command::Settings {
     command::Settings {
         retention_ms: words.number("retention_ms").unwrap_or(0),
+        retention_min_ms: words.number("retention_min_ms").unwrap_or(0),
         retention_bytes: words.number("retention_bytes").unwrap_or(0),
         retention_count: words.number("retention_count").unwrap_or(0),
         resume_window_ms: words.number("resume_window_ms").unwrap_or(0),
@@ -147,6 +148,7 @@ pub(crate) fn operation(line: &str) -> command::Op {
                 Some("garbage") => Some(command::resume::Offset::Unreadable(true)),
                 Some(text) => Some(command::resume::Offset::Known(offset(text))),
             },
+            moved: words.value("moved") == Some("yes"),
         }),
         "join" => {
             let socket = reference(words.word());
@@ -189,10 +191,37 @@ pub(crate) fn operation(line: &str) -> command::Op {
             socket: reference(words.word()),
             offset: Some(offset(words.word())),
         }),
+        "ack-all" => Kind::AcknowledgeAll(acknowledge_all(&mut words)),
         other => panic!("no such operation: {other}"),
     };
     words.finish();
     command::Op { kind: Some(kind) }
+}
+
+/// `ack-all 10 through=4.0 except=s1#1:3.0,s2#1:2.0 [more=yes]`.
+fn acknowledge_all(words: &mut Words<'_>) -> command::AcknowledgeAll {
+    let wire = |text: &str| {
+        let Position { index, op } = position(text);
+        Some(command::Position { index, op })
+    };
+    let except = |text: &str| {
+        let (socket, cursor) = text.split_once(':').expect("socket:cursor");
+        command::acknowledge_all::Except {
+            socket: reference(socket),
+            cursor: wire(cursor),
+        }
+    };
+    let list = words.value("except").unwrap_or_default();
+    command::AcknowledgeAll {
+        incarnation: words.word().parse().expect("incarnation"),
+        through: words.value("through").and_then(wire),
+        except: list
+            .split(',')
+            .filter(|text| !text.is_empty())
+            .map(except)
+            .collect(),
+        more: words.value("more") == Some("yes"),
+    }
 }
 
 /// One command with the operations that follow it; `None` for a line that is no command.

@@ -13,8 +13,9 @@ pub(crate) const NAMESPACES: [&str; 2] = ["/", "/x"];
 
 /// Small limits, so that everything is reached often.
 pub(crate) const SETTINGS: Settings = Settings {
-    retention_ms: 5_000,
-    retention_bytes: 60,
+    retention_ms: 12_000,
+    retention_min_ms: 1_500,
+    retention_bytes: 500,
     retention_count: 6,
     resume_window_ms: 4_000,
     key_window_ms: 3_000,
@@ -47,6 +48,15 @@ pub(crate) enum Step {
         producer: usize,
         elapsed_ms: u64,
         acts: Vec<Act>,
+    },
+    /// What a gateway says of all its sessions.
+    Report {
+        producer: usize,
+        back: u64,
+        /// Which session, and how far its own cursor is back.
+        except: Vec<(usize, u64)>,
+        more: bool,
+        odd: bool,
     },
     Repeat {
         back: usize,
@@ -92,14 +102,29 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => elapsed().prop_map(|elapsed_ms| Step::Tick { elapsed_ms }),
         1 => (1..3u64, any::<bool>()).prop_map(|(node, fresh)| Step::Register { node, fresh }),
         1 => (0..4usize).prop_map(|pick| Step::Detach { pick }),
-        1 => (0..8u64, 0..80u64, 0..6000u64)
+        1 => (0..8u64, 0..700u64, 0..14_000u64)
             .prop_map(|(count, bytes, ms)| Step::Configure { count, bytes, ms }),
         30 => (0..4usize, elapsed(), prop::collection::vec(act(), 1..7)).prop_map(
             |(producer, elapsed_ms, acts)| Step::Batch { producer, elapsed_ms, acts }
         ),
+        6 => report(),
         1 => (0..10usize).prop_map(|back| Step::Repeat { back }),
         1 => Just(Step::Gap),
     ]
+}
+
+fn report() -> impl Strategy<Value = Step> {
+    let except = prop::collection::vec((0..6usize, 0..12u64), 0..3);
+    let odd = prop::bool::weighted(0.1);
+    (0..4usize, 0..8u64, except, prop::bool::weighted(0.2), odd).prop_map(
+        |(producer, back, except, more, odd)| Step::Report {
+            producer,
+            back,
+            except,
+            more,
+            odd,
+        },
+    )
 }
 
 impl World {
@@ -155,6 +180,38 @@ impl World {
         command::Op { kind: Some(kind) }
     }
 
+    /// What a gateway says of its sessions, some way back.
+    pub(crate) fn report(
+        &self,
+        incarnation: u64,
+        (back, except): (u64, &[(usize, u64)]),
+        more: bool,
+        odd: bool,
+    ) -> command::Op {
+        let wire = |back: u64| command::Position {
+            index: (self.index + 1 + u64::from(odd)).saturating_sub(back),
+            op: (back % 3) as u32 * u32::from(back > 0),
+        };
+        let except = except.iter().filter_map(|&(pick, back)| {
+            let count = self.model.sessions.len().max(1);
+            let (id, session) = self.model.sessions.iter().nth(pick % count)?;
+            Some(command::acknowledge_all::Except {
+                socket: Some(command::SocketRef {
+                    id: Bytes::copy_from_slice(&id.0),
+                    generation: session.generation - u64::from(odd && pick == 0),
+                }),
+                cursor: Some(wire(back)),
+            })
+        });
+        let kind = Kind::AcknowledgeAll(command::AcknowledgeAll {
+            incarnation: incarnation + u64::from(odd && back == 1),
+            through: Some(wire(back)),
+            except: except.collect(),
+            more,
+        });
+        command::Op { kind: Some(kind) }
+    }
+
     fn connect(&mut self, act: &Act) -> Kind {
         let fresh = !act.odd && self.next_socket < 250;
         self.next_socket += u8::from(fresh);
@@ -201,6 +258,7 @@ impl World {
                 identity
             },
             offset,
+            moved: act.number.is_multiple_of(5),
         })
     }
 

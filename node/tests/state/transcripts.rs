@@ -95,6 +95,7 @@ fn answer(state: &GroupState, question: &str) -> String {
         "history" => history(state, &mut words),
         "session" => session(state, &mut words),
         "state" => summary(state),
+        "acknowledged" => acknowledged(state, &mut words),
         "excepted" => {
             let (id, _) = script::socket_ref(words.word());
             let except = words.rooms("except");
@@ -182,10 +183,20 @@ fn session(state: &GroupState, words: &mut Words<'_>) -> String {
     };
     let (generation, owner, presence) = (session.generation, session.owner, session.presence);
     let (cursor, rooms) = (
-        print::position(session.cursor),
+        print::position(state.cursor(&id).expect("it is there")),
         print::rooms(session.rooms()),
     );
     format!("> #{generation} of {owner} {presence:?} cursor {cursor} rooms {rooms}\n")
+}
+
+fn acknowledged(state: &GroupState, words: &mut Words<'_>) -> String {
+    let namespace = words.word();
+    let by_all = state.acknowledged(namespace).map(print::position);
+    let (floor, lag) = (
+        print::position(state.floor(namespace)),
+        state.lag_us() / 1000,
+    );
+    format!("> by all {by_all:?}, floor {floor}, lag {lag} ms\n")
 }
 
 fn summary(state: &GroupState) -> String {

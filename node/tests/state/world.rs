@@ -20,6 +20,10 @@ pub(crate) struct World {
     pub(crate) model: Model,
     /// Restored from a snapshot on the way; must go on just like `state`.
     pub(crate) twin: Option<GroupState>,
+    /// Hears of every session by itself where the others are told of all at once.
+    pub(crate) plain: Option<GroupState>,
+    /// What the plain one hears as the next entry.
+    instead: Option<Body>,
     pub(crate) index: u64,
     pub(crate) next_incarnation: u64,
     pub(crate) next_socket: u8,
@@ -35,6 +39,8 @@ impl World {
             state: GroupState::new(),
             model: Model::new(EPOCH, SETTINGS),
             twin: None,
+            plain: None,
+            instead: None,
             index: 0,
             next_incarnation: 1,
             next_socket: 1,
@@ -84,6 +90,11 @@ impl World {
                 .expect("a known command");
             assert_eq!(format!("{effects:?}"), format!("{same:?}"));
         }
+        if let Some(plain) = &mut self.plain {
+            let body = self.instead.take().or(entry.body);
+            let entry = command::Command { body, ..entry };
+            plain.apply(self.index, &entry).expect("a known command");
+        }
         self.model.pass(elapsed_us);
         self.listen(&effects);
         effects
@@ -122,6 +133,14 @@ impl World {
     }
 
     pub(crate) fn step(&mut self, step: &Step) {
+        let index = self.index;
+        self.entry(step);
+        if self.index > index {
+            self.model.drop_early();
+        }
+    }
+
+    fn entry(&mut self, step: &Step) {
         match step {
             Step::Tick { elapsed_ms } => drop(self.apply(*elapsed_ms, None)),
             Step::Register { node, fresh } => {
@@ -146,6 +165,7 @@ impl World {
                     retention_count: *count,
                     retention_bytes: *bytes,
                     retention_ms: *ms,
+                    retention_min_ms: *ms / 7,
                     key_window_ms: *ms / 2,
                     ..command::Settings::default()
                 };
@@ -161,6 +181,20 @@ impl World {
                 elapsed_ms,
                 acts,
             } => self.batch(*producer, *elapsed_ms, acts),
+            Step::Report {
+                producer,
+                back,
+                except,
+                more,
+                odd,
+            } => {
+                let Some(incarnation) = self.pick(*producer) else {
+                    return;
+                };
+                let report = self.report(incarnation, (*back, except), *more, *odd);
+                self.instead = Some(self.one_by_one(incarnation, &report));
+                self.send(incarnation, 0, vec![report]);
+            }
             Step::Repeat { back } => self.repeat(*back),
             Step::Gap => {
                 let Some((&incarnation, &(_, last))) = self.model.producers.iter().next() else {
@@ -205,17 +239,49 @@ impl World {
         }
     }
 
-    fn batch(&mut self, producer: usize, elapsed_ms: u64, acts: &[Act]) {
+    /// The batch in which a report's sessions are acknowledged each by itself.
+    fn one_by_one(&self, incarnation: u64, report: &command::Op) -> Body {
+        let mut model = self.model.clone();
+        model.operate(incarnation, Position::new(self.index + 1, 0), report);
+        let moved = model.sessions.iter().filter(|(id, session)| {
+            session.owner == incarnation && session.cursor > self.model.sessions[id].cursor
+        });
+        let acknowledge = moved.map(|(id, session)| command::Acknowledge {
+            socket: Some(command::SocketRef {
+                id: Bytes::copy_from_slice(&id.0),
+                generation: session.generation,
+            }),
+            offset: Some(command::Offset {
+                epoch: EPOCH,
+                index: session.cursor.index,
+                op: session.cursor.op,
+            }),
+        });
+        let ops = acknowledge.map(|acknowledge| command::Op {
+            kind: Some(command::op::Kind::Acknowledge(acknowledge)),
+        });
+        let last = self.model.producers[&incarnation].1;
+        Body::Batch(script::batch(incarnation, last + 1, ops.collect()))
+    }
+
+    fn pick(&self, producer: usize) -> Option<u64> {
         let count = self.model.producers.len().max(1);
-        let Some((&incarnation, &(_, last))) = self.model.producers.iter().nth(producer % count)
-        else {
+        self.model.producers.keys().nth(producer % count).copied()
+    }
+
+    fn batch(&mut self, producer: usize, elapsed_ms: u64, acts: &[Act]) {
+        let Some(incarnation) = self.pick(producer) else {
             return;
         };
         // Ids are chosen with the state before the batch in view, as a gateway would.
-        let ops: Vec<_> = acts
-            .iter()
-            .map(|act| self.operation(incarnation, act))
-            .collect();
+        let ops = acts.iter().map(|act| self.operation(incarnation, act));
+        let ops = ops.collect();
+        self.send(incarnation, elapsed_ms, ops);
+    }
+
+    /// The producer's next batch; its results are those of the model.
+    fn send(&mut self, incarnation: u64, elapsed_ms: u64, ops: Vec<command::Op>) {
+        let last = self.model.producers[&incarnation].1;
         let bytes = script::batch(incarnation, last + 1, ops.clone());
         self.sent.push((incarnation, bytes.clone()));
         let effects = self.apply(elapsed_ms, Some(Body::Batch(bytes)));

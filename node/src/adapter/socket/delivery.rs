@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::ahead::Ahead;
+use super::arrival::Arrival;
 use super::tally::Tally;
 use crate::adapter::unlogged::HeldTransients;
 use crate::engine::Frames;
@@ -36,6 +37,8 @@ pub(super) struct Delivery {
     pub(super) kept: Tally,
     /// Events of the client whose answer is still to be given.
     pub(super) answers_due: usize,
+    /// What of all that has arrived at the client.
+    pub(super) arrival: Arrival,
 }
 
 impl Delivery {
@@ -53,6 +56,7 @@ impl Delivery {
             waiting: VecDeque::new(),
             kept: Tally::default(),
             answers_due: 0,
+            arrival: Arrival::new(delivered, delivered),
         }
     }
 

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use roomcast_proto::socketio::Parser;
 use tokio::sync::Notify;
 
+use super::arrival::Arrival;
 use super::delivery::{Delivery, Frozen, Mode};
 use crate::adapter::unlogged::{Class, Stamped};
 use crate::engine::{Frames, PushError, SessionHandle};
@@ -83,7 +84,11 @@ impl LocalSocket {
         resumed: Position,
     ) -> Self {
         let socket = Self::new(identity, session, Mode::CatchingUp, start);
-        socket.delivery.lock().owed_through = resumed;
+        {
+            let mut delivery = socket.delivery.lock();
+            delivery.owed_through = resumed;
+            delivery.arrival = Arrival::new(start, resumed);
+        }
         socket
     }
 

@@ -6,6 +6,7 @@
 
 mod ahead;
 mod answers;
+pub(super) mod arrival;
 mod delivery;
 mod local;
 #[cfg(test)]
