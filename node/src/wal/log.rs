@@ -51,8 +51,8 @@ pub(super) struct Shared {
     wake: Condvar,
     pub(super) files: Files,
     pub(super) space: Gauge,
-    /// One at a time makes room.
-    pub(super) reclaiming: Mutex<()>,
+    /// One at a time makes room; the segment that was looked through last.
+    pub(super) reclaiming: Mutex<SegmentId>,
     /// Everything before this place is written; segment and offset.
     written: AtomicU64,
     on_fatal: OnFatal,
@@ -209,7 +209,7 @@ impl Wal {
             wake: Condvar::new(),
             files: Files::default(),
             space: Gauge::default(),
-            reclaiming: Mutex::new(()),
+            reclaiming: Mutex::new(SegmentId::default()),
             written: AtomicU64::new(0),
             on_fatal,
         });

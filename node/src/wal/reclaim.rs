@@ -13,8 +13,8 @@ use super::log::Wal;
 use super::segment::{self, SEGMENT_HEADER_BYTES, SegmentId};
 use crate::ids::GroupId;
 
-/// Segments that are looked through at once.
-const LOOK_SEGMENTS_MAX: usize = 64;
+/// Segments whose entries are looked through at once; the next call goes on behind them.
+const LOOK_SEGMENTS_MAX: usize = 16;
 
 /// What is still wanted of what Raft has given up.
 pub(crate) trait Needs {
@@ -116,10 +116,10 @@ impl Wal {
     /// # Errors
     /// The disk: nothing that is needed was touched.
     pub(crate) fn reclaim(&self, needs: &dyn Needs) -> io::Result<Reclaimed> {
-        let _alone = self.shared.reclaiming.lock();
-        let mut removable = self.removable(needs);
+        let mut looked_at = self.shared.reclaiming.lock();
+        let removable = self.removable(needs, &mut looked_at);
         let (whole, mut partly): (Vec<_>, Vec<_>) = removable
-            .drain(..)
+            .into_iter()
             .partition(|segment| segment.wanted.is_empty());
         // Copying is worth it for a segment's worth of space, not for every little gain.
         let gain: u64 = partly.iter().map(Removable::gain).sum();
@@ -144,8 +144,9 @@ impl Wal {
         self.shared.tail.lock().catalog.size(bytes)
     }
 
-    /// Segments of which nothing, or little, is wanted.
-    fn removable(&self, needs: &dyn Needs) -> Vec<Removable> {
+    /// Segments of which nothing, or little, is wanted. Looks through some of them, from behind
+    /// `looked_at` on and around.
+    fn removable(&self, needs: &dyn Needs, looked_at: &mut SegmentId) -> Vec<Removable> {
         let sealed: Vec<_> = {
             let tail = self.shared.tail.lock();
             let oldest = tail.segments.first().copied();
@@ -164,15 +165,25 @@ impl Wal {
                 .iter()
                 .all(|(group, (_, last))| self.group(*group).marks().first() > *last)
         };
-        let mut removable = Vec::new();
-        for (id, contents) in sealed
+        let mut given_up: Vec<_> = sealed
             .into_iter()
             .filter(|(_, contents)| given_up(contents))
-        {
-            if removable.len() == LOOK_SEGMENTS_MAX {
-                break;
+            .collect();
+        let first = given_up.partition_point(|(id, _)| *id <= *looked_at);
+        given_up.rotate_left(first);
+        let mut looks = 0;
+        let mut removable = Vec::new();
+        for (id, contents) in given_up {
+            let mut ranges = contents.entries.iter();
+            let has_wanted = ranges.any(|(group, (_, last))| needs.first(*group) <= *last);
+            if has_wanted && looks == LOOK_SEGMENTS_MAX {
+                continue;
             }
-            let wanted = self.wanted(id, &contents, needs);
+            let mut wanted = Vec::new();
+            if has_wanted {
+                (looks, *looked_at) = (looks + 1, id);
+                wanted = self.wanted(id, &contents, needs);
+            }
             let segment = Removable {
                 id,
                 contents,

@@ -26,7 +26,7 @@ const WALK_BYTES: usize = 1024 * 1024;
 pub(super) const UNFINISHED: &str = ".unfinished";
 
 /// Number of a segment; archives have the highest bit set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SegmentId(pub(super) u32);
 
 impl SegmentId {

@@ -77,6 +77,39 @@ fn a_disk_that_fills_is_told_of_before_it_is_full_and_recovers() {
     wal.close();
 }
 
+/// Entries before this one are wanted.
+struct Before(u64);
+
+impl Needs for Before {
+    fn first(&self, _: u32) -> u64 {
+        0
+    }
+
+    fn needs(&self, _: u32, index: u64) -> bool {
+        index < self.0
+    }
+}
+
+#[test]
+fn old_segments_that_are_wanted_do_not_hide_later_ones_that_are_not() {
+    let disk = SimulatedDisk::default();
+    let wal = open(&disk).unwrap();
+    for _ in 0..60 {
+        Step::Append(0, 1, 10).run(&wal).unwrap();
+    }
+    Step::Purge(0, 590).run(&wal).unwrap();
+    let files = wal.size().0;
+    for _ in 0..8 {
+        wal.reclaim(&Before(300)).unwrap();
+    }
+    assert!(wal.size().0 < files * 2 / 3, "{files}, {:?}", wal.size());
+    for index in 0..600 {
+        let is_there = wal.group(0).read(index).unwrap().is_some();
+        assert!(is_there || (300..=590).contains(&index), "{index}");
+    }
+    wal.close();
+}
+
 #[test]
 fn nothing_that_raft_needs_goes() {
     let disk = SimulatedDisk::default();
