@@ -110,6 +110,34 @@ fn old_segments_that_are_wanted_do_not_hide_later_ones_that_are_not() {
     wal.close();
 }
 
+/// A segment that takes entries of an earlier one back stays as long as that one.
+#[test]
+fn what_was_taken_back_does_not_return_when_its_successors_are_gone() {
+    let disk = SimulatedDisk::default();
+    let wal = open(&disk).unwrap();
+    for step in [
+        Step::Append(0, 1, 10),
+        Step::Truncate(0, 5),
+        Step::Append(0, 2, 60),
+        Step::Purge(0, 64),
+    ] {
+        step.run(&wal).unwrap();
+    }
+    assert!(wal.reclaim(&Before(5)).unwrap().segments > 0);
+    wal.close();
+    let wal = open(&disk).unwrap();
+    for index in 0..65 {
+        let read = wal.group(0).read(index).unwrap();
+        let term = read.map(|record| record.id.term);
+        let right = if index < 5 { Some(1) } else { Some(2) };
+        assert!(
+            term == right || index >= 5 && term.is_none(),
+            "{index}: {term:?}"
+        );
+    }
+    wal.close();
+}
+
 #[test]
 fn nothing_that_raft_needs_goes() {
     let disk = SimulatedDisk::default();
