@@ -219,6 +219,29 @@ impl Wire {
         timeout(within, step).await.map_err(|_| WireError::Timeout)
     }
 
+    /// Calls an event of the main namespace with acknowledgement 1 and gives the first argument of
+    /// the answer; events on the way are dropped.
+    ///
+    /// # Errors
+    /// As [`Wire::packet`]; each packet has that long.
+    pub async fn ask(
+        &mut self,
+        name: &str,
+        args: &[Value],
+        within: Duration,
+    ) -> Result<Value, WireError> {
+        let (text, attachments) = event("/", Some(1), name, args);
+        if !self.send_all(text, attachments).await {
+            return Err(WireError::Protocol("the connection is gone".to_owned()));
+        }
+        loop {
+            let packet = self.packet(within).await?;
+            if packet.kind == '3' {
+                return Ok(packet.data[0].clone());
+            }
+        }
+    }
+
     /// The next Socket.IO packet, its attachments put into its arguments; pings are answered.
     ///
     /// # Errors

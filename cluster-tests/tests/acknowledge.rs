@@ -14,7 +14,7 @@ use roomcast_cluster_tests::client::{Client, Signal};
 use roomcast_cluster_tests::cluster::{Cluster, ClusterSpec};
 use roomcast_cluster_tests::http::metric;
 use roomcast_cluster_tests::raw::{RawClient, RawSpec};
-use roomcast_cluster_tests::wire::{Wire, event};
+use roomcast_cluster_tests::wire::Wire;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -85,24 +85,12 @@ async fn nothing_is_kept(cluster: &Cluster) {
     }
 }
 
-/// Calls an event with acknowledgement 1 and gives the answer; events on the way are dropped.
-async fn ask(wire: &mut Wire, name: &str, args: &[Value]) -> Value {
-    let (text, attachments) = event("/", Some(1), name, args);
-    assert!(wire.send_all(text, attachments).await);
-    loop {
-        let packet = wire.packet(SOON).await.unwrap();
-        if packet.kind == '3' {
-            return packet.data[0].clone();
-        }
-    }
-}
-
 /// A connection in room `lobby`, with its pid.
 async fn connect(cluster: &Cluster, node: usize) -> (Wire, String) {
     let mut wire = Wire::connect(cluster.addrs[node].client, "").await.unwrap();
     let answer = wire.connect_namespace("/", &json!({})).await.unwrap();
     let pid = answer.text("/pid").unwrap().to_owned();
-    let joined = ask(&mut wire, "join", &[json!("lobby")]).await;
+    let joined = wire.ask("join", &[json!("lobby")], SOON).await.unwrap();
     assert_eq!(joined["ok"], json!(true), "{joined}");
     (wire, pid)
 }
@@ -190,17 +178,20 @@ async fn what_every_client_says_that_it_has_is_dropped_before_any_ping() {
     let mut last = Value::Null;
     for number in 0..3 {
         let args = [json!("lobby"), json!("said"), json!(number)];
-        last = ask(&mut ann, "publish", &args).await["offset"].clone();
+        last = ann.ask("publish", &args, SOON).await.unwrap()["offset"].clone();
     }
-    let answer = ask(&mut ann, "ack", std::slice::from_ref(&last)).await;
+    let answer = ann
+        .ask("ack", std::slice::from_ref(&last), SOON)
+        .await
+        .unwrap();
     assert_eq!(answer["ok"], json!(true), "{answer}");
     sleep(LOOKED_AFTER).await;
     assert_eq!(kept(&cluster).await, [3.0; 3], "bob has not said so");
-    let answer = ask(&mut bob, "ack", &[last]).await;
+    let answer = bob.ask("ack", &[last], SOON).await.unwrap();
     assert_eq!(answer["ok"], json!(true), "{answer}");
     nothing_is_kept(&cluster).await;
     // A later offset than there is says nothing.
     let later = json!("zzzzzzzzzz.zzzz.0");
-    let answer = ask(&mut bob, "ack", &[later]).await;
+    let answer = bob.ask("ack", &[later], SOON).await.unwrap();
     assert_eq!(answer["error"]["code"], json!("invalid"), "{answer}");
 }

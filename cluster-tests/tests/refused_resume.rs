@@ -11,7 +11,7 @@ use std::time::Duration;
 use roomcast_cluster_tests::cluster::{Cluster, ClusterSpec};
 use roomcast_cluster_tests::http::metric;
 use roomcast_cluster_tests::offset::Offset;
-use roomcast_cluster_tests::wire::{Packet, Wire, event};
+use roomcast_cluster_tests::wire::{Packet, Wire};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -27,20 +27,10 @@ struct Known {
     offset: String,
 }
 
-/// Calls an event with acknowledgement 1 and gives the answer; events on the way are dropped.
-async fn ask(wire: &mut Wire, name: &str, args: &[Value]) -> Value {
-    let (text, attachments) = event("/", Some(1), name, args);
-    assert!(wire.send_all(text, attachments).await);
-    loop {
-        let packet = wire.packet(SOON).await.unwrap();
-        if packet.kind == '3' {
-            return packet.data[0].clone();
-        }
-    }
-}
-
 async fn publish(wire: &mut Wire) -> Value {
-    ask(wire, "publish", &[json!("lobby"), json!("said"), json!(1)]).await
+    wire.ask("publish", &[json!("lobby"), json!("said"), json!(1)], SOON)
+        .await
+        .unwrap()
 }
 
 async fn session(cluster: &Cluster, node: usize, auth: &Value) -> (Wire, Known) {
@@ -49,7 +39,7 @@ async fn session(cluster: &Cluster, node: usize, auth: &Value) -> (Wire, Known) 
     assert_eq!(connected.kind, '0', "{connected:?}");
     let [sid, pid] = ["/sid", "/pid"].map(|key| connected.text(key).unwrap().to_owned());
     assert!(
-        ask(&mut wire, "join", &[json!("lobby")]).await["ok"]
+        wire.ask("join", &[json!("lobby")], SOON).await.unwrap()["ok"]
             .as_bool()
             .unwrap()
     );

@@ -295,8 +295,7 @@ impl Consensus {
     /// Bytes of the log's files, and bytes that it keeps in memory.
     #[must_use]
     pub fn log_size(&self) -> (u64, usize) {
-        let (index, cache, _) = self.inner.wal.memory();
-        (self.inner.wal.size().1, index + cache)
+        (self.inner.wal.size().1, self.inner.wal.memory_bytes())
     }
 
     /// Whether this node's disk has room for new events. What keeps the cluster going, and lets

@@ -206,10 +206,7 @@ impl Index {
 
     /// Replaces where an entry stands.
     pub(super) fn put(&mut self, index: u64, slot: Slot) {
-        let at = index
-            .checked_sub(self.first)
-            .and_then(|at| usize::try_from(at).ok());
-        match at.and_then(|at| self.slots.get_mut(at)) {
+        match self.at(index).and_then(|at| self.slots.get_mut(at)) {
             Some(place) => *place = slot,
             None => drop(self.older.insert(index, slot)),
         }
@@ -219,10 +216,7 @@ impl Index {
     pub(super) fn forget(&mut self, index: u64) {
         debug_assert!(index < self.marks.first());
         self.older.remove(&index);
-        let at = index
-            .checked_sub(self.first)
-            .and_then(|at| usize::try_from(at).ok());
-        if let Some(slot) = at.and_then(|at| self.slots.get_mut(at)) {
+        if let Some(slot) = self.at(index).and_then(|at| self.slots.get_mut(at)) {
             *slot = Slot::NONE;
         }
         while self
@@ -247,12 +241,15 @@ impl Index {
         }
     }
 
+    /// Where among the slots an index is, or would be.
+    fn at(&self, index: u64) -> Option<usize> {
+        usize::try_from(index.checked_sub(self.first)?).ok()
+    }
+
     /// Where an entry stands.
     pub(super) fn slot(&self, index: u64) -> Option<Slot> {
-        let at = index
-            .checked_sub(self.first)
-            .and_then(|at| usize::try_from(at).ok());
-        let slot = at
+        let slot = self
+            .at(index)
             .and_then(|at| self.slots.get(at))
             .or_else(|| self.older.get(&index));
         slot.copied().filter(|slot| *slot != Slot::NONE)
@@ -271,11 +268,10 @@ impl Index {
         Some(self.terms.get(behind.checked_sub(1)?)?.1)
     }
 
-    /// Entries here, bytes of the index, and bytes of entries in memory.
-    pub(super) fn size(&self) -> (usize, usize, usize) {
+    /// Bytes in memory: of the index, and of entries.
+    pub(super) fn memory_bytes(&self) -> usize {
         let older = self.older.len() * (size_of::<u64>() + size_of::<Slot>());
-        let index = self.slots.capacity() * size_of::<Slot>() + older;
-        (self.slots.len() + self.older.len(), index, self.cache_bytes)
+        self.slots.capacity() * size_of::<Slot>() + older + self.cache_bytes
     }
 }
 

@@ -123,7 +123,7 @@ pub(crate) struct Wal {
     pub(super) shared: Arc<Shared>,
     writing: Arc<Writing>,
     /// A torn end was cut off at start.
-    pub(super) torn: bool,
+    torn: bool,
 }
 
 /// The writer's thread; it ends with the last handle.
@@ -255,15 +255,10 @@ impl Wal {
         self.writing.close();
     }
 
-    /// Bytes of the index and of entries in memory, over all groups, and the number of entries.
-    pub(crate) fn memory(&self) -> (usize, usize, usize) {
-        self.shared
-            .groups
-            .iter()
-            .fold((0, 0, 0), |(index, cache, entries), group| {
-                let (here, index_bytes, cache_bytes) = group.lock().size();
-                (index + index_bytes, cache + cache_bytes, entries + here)
-            })
+    /// Bytes of the index and of entries in memory, over all groups.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let groups = self.shared.groups.iter();
+        groups.map(|group| group.lock().memory_bytes()).sum()
     }
 }
 

@@ -180,6 +180,15 @@ fn refuse_damage(walk: &mut Walk, end: &End) -> Result<(), SegmentError> {
     Ok(())
 }
 
+/// Refuses a segment that ends without its seal.
+fn refuse_unsealed(walk: &Walk, end: Option<End>) -> Result<(), SegmentError> {
+    let at = u64::from(walk.place().offset);
+    match end {
+        Some(_) => Err(walk.damaged(at, "a frame is not what was written")),
+        None => Ok(()),
+    }
+}
+
 struct Scan<'a> {
     disk: &'a dyn Disk,
     options: &'a Options,
@@ -197,25 +206,39 @@ impl Scan<'_> {
         let follows = self.before.is_none_or(|before| before.next() == id);
         let is_first = self.before.is_none();
         self.before = Some(id);
-        loop {
-            match walk.next()? {
-                Ok((place, frame)) if frame.head.kind == Kind::Seal => {
-                    let bytes = u64::from(place.offset) + HEADER_BYTES as u64;
-                    self.catalog.sealed(id, bytes);
-                    return Ok(());
-                }
-                Ok((place, frame)) => {
-                    let known = follows && !is_first;
-                    self.frame(place, &frame, known)
-                        .map_err(|what| walk.damaged(u64::from(place.offset), what))?;
-                }
-                Err(end) if is_newest => return self.newest_ends(&mut walk, &end),
-                Err(_) => {
-                    let at = u64::from(walk.place().offset);
-                    return Err(walk.damaged(at, "a frame is not what was written").into());
-                }
-            }
+        let known = follows && !is_first;
+        match self.read(&mut walk, |scan, place, frame| {
+            scan.frame(place, frame, known)
+        })? {
+            Some(end) if is_newest => self.newest_ends(&mut walk, &end),
+            end => Ok(refuse_unsealed(&walk, end)?),
         }
+    }
+
+    /// Takes in the frames of a segment up to its seal, or to what stands there instead.
+    fn read(
+        &mut self,
+        walk: &mut Walk,
+        mut take: impl FnMut(&mut Self, Place, &Frame) -> Result<(), String>,
+    ) -> Result<Option<End>, SegmentError> {
+        loop {
+            let (place, frame) = match walk.next()? {
+                Ok(found) => found,
+                Err(end) => return Ok(Some(end)),
+            };
+            if frame.head.kind == Kind::Seal {
+                self.sealed(place);
+                return Ok(None);
+            }
+            take(self, place, &frame)
+                .map_err(|what| walk.damaged(u64::from(place.offset), what))?;
+        }
+    }
+
+    /// A segment ends with a seal here.
+    fn sealed(&mut self, seal: Place) {
+        let bytes = u64::from(seal.offset) + HEADER_BYTES as u64;
+        self.catalog.sealed(seal.segment, bytes);
     }
 
     /// Cuts off what is torn, and seals: nothing is ever written into an old segment, so what stood
@@ -236,8 +259,7 @@ impl Scan<'_> {
             file.sync()
         };
         seal().map_err(OpenError::Disk)?;
-        let bytes = u64::from(place.offset) + HEADER_BYTES as u64;
-        self.catalog.sealed(walk.id, bytes);
+        self.sealed(place);
         Ok(())
     }
 
@@ -305,26 +327,15 @@ impl Scan<'_> {
 
     fn archive(&mut self, id: SegmentId) -> Result<(), OpenError> {
         let mut walk = Walk::open(self.disk, id, self.options.owner)?;
-        loop {
-            match walk.next()? {
-                Ok((place, frame)) if frame.head.kind == Kind::Seal => {
-                    let bytes = u64::from(place.offset) + HEADER_BYTES as u64;
-                    self.catalog.sealed(id, bytes);
-                    return Ok(());
-                }
-                Ok((place, frame)) => {
-                    let (group, index) = (frame.head.group, frame.head.index);
-                    let len = u32::try_from(frame.payload.len()).unwrap_or(u32::MAX);
-                    if let Some(entries) = self.groups.get_mut(group as usize) {
-                        entries.put(index, Slot { place, len });
-                        self.catalog.wrote(id, &frame.head);
-                    }
-                }
-                Err(_) => {
-                    let at = u64::from(walk.place().offset);
-                    return Err(walk.damaged(at, "a frame is not what was written").into());
-                }
+        let end = self.read(&mut walk, |scan, place, frame| {
+            let (group, index) = (frame.head.group, frame.head.index);
+            let len = u32::try_from(frame.payload.len()).unwrap_or(u32::MAX);
+            if let Some(entries) = scan.groups.get_mut(group as usize) {
+                entries.put(index, Slot { place, len });
+                scan.catalog.wrote(id, &frame.head);
             }
-        }
+            Ok(())
+        })?;
+        Ok(refuse_unsealed(&walk, end)?)
     }
 }
