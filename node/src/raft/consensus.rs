@@ -130,7 +130,7 @@ impl Consensus {
         })
     }
 
-    fn group(&self, group: GroupId) -> &Arc<Group> {
+    pub(super) fn group(&self, group: GroupId) -> &Arc<Group> {
         let groups = &self.inner.groups;
         groups
             .get(group as usize)

@@ -23,13 +23,14 @@ use super::api::{
 };
 use super::gate::Gate;
 use super::identity::group_dir;
+use super::install;
 use super::log_store::LogStore;
 use super::network::Network;
 use super::peers::Peers;
 use super::settings::{ENTRY_BYTES_MAX, raft_config};
-use super::snapshot::SnapshotStore;
+use super::snapshot::{SnapshotFile, SnapshotStore};
 use super::state_machine::{Machine, blocking};
-use super::types::{Proposal, TypeConfig};
+use super::types::{Proposal, TypeConfig, Vote};
 use crate::ids::{GroupId, NodeId};
 use crate::wal::Wal;
 
@@ -50,6 +51,8 @@ pub(crate) struct Group {
     pub(crate) wal: Wal,
     /// Whether it may vote.
     pub(crate) gate: Arc<Gate>,
+    /// Snapshots are installed one after the other.
+    installs: Arc<tokio::sync::Mutex<()>>,
     /// Last applied index; ahead of `status`.
     applied: Arc<AtomicU64>,
     /// Derived from openraft's metrics.
@@ -119,6 +122,7 @@ impl Group {
             log,
             wal: wal.clone(),
             gate,
+            installs: Arc::default(),
             applied,
             status,
             stopping,
@@ -207,6 +211,17 @@ impl Group {
             }
         }
         Err(SnapshotError::Slow)
+    }
+
+    /// Takes in a snapshot of a leader; answers with this node's vote. The caller may go away: what
+    /// has begun is finished.
+    pub(crate) async fn install(&self, vote: Vote, file: SnapshotFile) -> Result<Vote, String> {
+        let (raft, turns) = (self.raft.clone(), self.installs.clone());
+        let installed = tokio::spawn(async move {
+            let _turn = turns.lock().await;
+            install::install(&raft, vote, file).await
+        });
+        installed.await.map_err(|e| e.to_string())?
     }
 
     /// Stops openraft; the log is closed when all groups have stopped.

@@ -13,6 +13,7 @@ mod founding;
 mod gate;
 mod group;
 mod identity;
+mod install;
 mod log_store;
 mod net;
 mod network;

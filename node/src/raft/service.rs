@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use openraft::storage::Snapshot;
 use parking_lot::Mutex;
 use roomcast_proto::peer as pb;
 use roomcast_proto::peer::peer_server::Peer;
@@ -23,7 +22,7 @@ use super::peers::Peers;
 use super::settings::ENTRY_BYTES_MAX;
 use super::snapshot::{SnapshotFile, SnapshotWriter};
 use super::state_machine::blocking;
-use super::types::{Content, LogEntry, Vote, log_id};
+use super::types::{Content, LogEntry, log_id};
 use crate::ids::{GroupId, NodeId};
 use crate::wal::Space;
 
@@ -231,12 +230,8 @@ impl Peer for Service {
         let vote = vote_from_wire(first.vote)?;
         tracing::info!(from, group = group.id, "receiving a snapshot");
         let file = receive(group, first, rest).await?;
-        let snapshot = Snapshot {
-            meta: file.meta.clone(),
-            snapshot: file,
-        };
-        let answer = group.raft.install_full_snapshot(vote, snapshot).await;
-        let answer: Vote = answer.map_err(|e| Status::unavailable(e.to_string()))?.vote;
+        let answer = group.install(vote, file).await;
+        let answer = answer.map_err(Status::unavailable)?;
         Ok(Response::new(pb::SnapshotResponse {
             vote: Some(vote_to_wire(&answer)),
         }))

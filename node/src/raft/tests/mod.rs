@@ -2,6 +2,7 @@
 
 mod cluster;
 mod founding;
+mod install;
 mod log;
 mod partition;
 mod recovery;
@@ -39,6 +40,8 @@ pub(super) struct Memory {
     pub(super) last_at: Mutex<Option<Instant>>,
     /// Snapshots restored.
     pub(super) restored: Mutex<u32>,
+    /// How long it takes to restore one.
+    pub(super) restore_takes: Mutex<Duration>,
 }
 
 impl Memory {
@@ -81,6 +84,8 @@ impl StateMachine for Memory {
             let len = snapshot.get_u64() as usize;
             commands.push((index, snapshot.split_to(len)));
         }
+        let takes = *self.restore_takes.lock();
+        tokio::time::sleep(takes).await;
         *self.commands.lock() = commands;
         *self.restored.lock() += 1;
         Ok(())

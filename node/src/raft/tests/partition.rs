@@ -64,8 +64,22 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, cut: &watch::Send
     }
 }
 
-/// A cluster whose nodes reach each other over links only, and the links by (from, to).
-async fn linked() -> (Cluster, BTreeMap<(usize, usize), Link>, JoinSet<()>) {
+/// The links of a cluster, by (from, to).
+pub(super) struct Links(BTreeMap<(usize, usize), Link>);
+
+impl Links {
+    /// Cuts every link from and to a node, or mends them.
+    pub(super) fn cut(&self, place: usize, cut: bool) {
+        for ((from, to), link) in &self.0 {
+            if *from == place || *to == place {
+                link.cut.send_replace(cut);
+            }
+        }
+    }
+}
+
+/// A cluster whose nodes reach each other over links only.
+pub(super) async fn linked() -> (Cluster, Links, JoinSet<()>) {
     let mut cluster = Cluster::running(3).await;
     cluster.kill_all().await;
     let (mut links, mut tasks) = (BTreeMap::new(), JoinSet::new());
@@ -85,7 +99,7 @@ async fn linked() -> (Cluster, BTreeMap<(usize, usize), Link>, JoinSet<()>) {
             .unwrap();
         cluster.nodes[from] = Some(node);
     }
-    (cluster, links, tasks)
+    (cluster, Links(links), tasks)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,14 +109,7 @@ async fn a_leader_that_is_cut_off_refuses_and_comes_back_as_a_follower() {
     cluster.applied(0, 1).await;
 
     let old = cluster.leader(0).await;
-    let touching = |links: &BTreeMap<(usize, usize), Link>, cut: bool| {
-        for ((from, to), link) in links {
-            if *from == old || *to == old {
-                link.cut.send_replace(cut);
-            }
-        }
-    };
-    touching(&links, true);
+    links.cut(old, true);
     let gone = Instant::now();
     until("the old leader knows that it has no quorum", || {
         !cluster.node(old).consensus.status(0).leading
@@ -125,7 +132,7 @@ async fn a_leader_that_is_cut_off_refuses_and_comes_back_as_a_follower() {
     assert_eq!(cluster.node(old).states[0].count(), 1, "it was cut off");
 
     let term = cluster.node(new).consensus.status(0).term;
-    touching(&links, false);
+    links.cut(old, false);
     let healed = Instant::now();
     cluster.applied(0, 11).await;
     println!("caught up {:?} after the links came back", healed.elapsed());
@@ -137,12 +144,12 @@ async fn a_leader_that_is_cut_off_refuses_and_comes_back_as_a_follower() {
     );
 
     // Again: now a connection that was in use is dead when the links come back.
-    touching(&links, true);
+    links.cut(old, true);
     for i in 0..10 {
         cluster.propose(0, &format!("again{i}")).await;
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    touching(&links, false);
+    links.cut(old, false);
     let healed = Instant::now();
     cluster.applied(0, 21).await;
     println!(
