@@ -1,12 +1,12 @@
 //! A disk in memory that crashes at a chosen operation, keeps of what was not synced what a seed
-//! says (whole, torn by sectors, or nothing), fills up, and can be corrupted.
+//! says (whole, torn by sectors, or nothing), fills up, stalls, and can be corrupted.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -17,7 +17,7 @@ const SECTOR_BYTES: usize = 512;
 
 /// See the module's text; clones are the same disk.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SimulatedDisk(Arc<Mutex<State>>);
+pub(crate) struct SimulatedDisk(Arc<Mutex<State>>, Arc<Condvar>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -35,6 +35,10 @@ struct State {
     /// The operation at which it fails, once.
     fail_at: Option<usize>,
     crashed: bool,
+    /// Whoever changes something waits.
+    stalled: bool,
+    /// How many wait.
+    waiting: usize,
     capacity: Option<u64>,
 }
 
@@ -139,6 +143,28 @@ impl SimulatedDisk {
         self.0.lock().capacity = bytes;
     }
 
+    /// From here on what changes something waits; reads do not. False: it goes on.
+    pub(crate) fn stall(&self, stalled: bool) {
+        self.0.lock().stalled = stalled;
+        self.1.notify_all();
+    }
+
+    /// How many operations wait for a disk that has stalled.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.lock().waiting
+    }
+
+    /// The state, once the disk does not stall.
+    fn working(&self) -> MutexGuard<'_, State> {
+        let mut state = self.0.lock();
+        state.waiting += 1;
+        while state.stalled {
+            self.1.wait(&mut state);
+        }
+        state.waiting -= 1;
+        state
+    }
+
     /// Operations that changed something, so far.
     pub(crate) fn operations(&self) -> usize {
         self.0.lock().operations
@@ -160,12 +186,12 @@ impl SimulatedDisk {
             .iter()
             .map(|file| file.after_crash(&mut random))
             .collect();
-        Self(Arc::new(Mutex::new(State {
+        Self::with(State {
             files,
             durable_names: names.clone(),
             names,
             ..State::default()
-        })))
+        })
     }
 
     /// A copy of what is there now, as if everything had been synced.
@@ -176,12 +202,16 @@ impl SimulatedDisk {
             durable: file.now.clone(),
             unsynced: Vec::new(),
         });
-        Self(Arc::new(Mutex::new(State {
+        Self::with(State {
             files: files.collect(),
             names: state.names.clone(),
             durable_names: state.names.clone(),
             ..State::default()
-        })))
+        })
+    }
+
+    fn with(state: State) -> Self {
+        Self(Arc::new(Mutex::new(state)), Arc::default())
     }
 
     /// Names and lengths of the files.
@@ -246,7 +276,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = self.0.lock();
+        let mut state = self.working();
         if state
             .capacity
             .is_some_and(|capacity| state.used() + len > capacity)
@@ -271,17 +301,16 @@ impl Disk for SimulatedDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.0
-            .lock()
+        self.working()
             .rename(NameChange::Rename(from.to_owned(), to.to_owned()))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.0.lock().rename(NameChange::Remove(name.to_owned()))
+        self.working().rename(NameChange::Remove(name.to_owned()))
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        let mut state = self.0.lock();
+        let mut state = self.working();
         if state.operation()? {
             return Err(crashed());
         }
@@ -302,7 +331,7 @@ struct SimulatedFile(SimulatedDisk, usize);
 
 impl SimulatedFile {
     fn change(&self, change: Change) -> io::Result<()> {
-        let mut state = self.0.0.lock();
+        let mut state = self.0.working();
         let crashes = state.operation()?;
         let file = &mut state.files[self.1];
         change.apply(&mut file.now);
@@ -333,7 +362,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.0.0.lock();
+        let mut state = self.0.working();
         if state.operation()? {
             return Err(crashed());
         }

@@ -4,6 +4,7 @@
 mod crashes;
 mod damage;
 mod space;
+mod stalls;
 
 use std::collections::BTreeMap;
 use std::io;
