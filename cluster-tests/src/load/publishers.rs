@@ -78,6 +78,26 @@ pub async fn measure<P: Publishing>(
     })
 }
 
+/// Publishes this many on each connection, all connections at once.
+///
+/// # Errors
+/// When a connection ends, or a publish is refused.
+pub async fn publish_each<P: Publishing>(connections: Vec<P>, count: u64) -> io::Result<()> {
+    let mut tasks = JoinSet::new();
+    for mut connection in connections {
+        tasks.spawn(async move {
+            for _ in 0..count {
+                connection.publish().await?;
+            }
+            Ok::<_, io::Error>(())
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(io::Error::other)??;
+    }
+    Ok(())
+}
+
 async fn publish_on<P: Publishing>(mut connection: P, shared: Arc<Shared>) -> io::Result<()> {
     let mut ages_us = Vec::new();
     while !shared.stopped.load(Ordering::Relaxed) {
@@ -92,12 +112,24 @@ async fn publish_on<P: Publishing>(mut connection: P, shared: Arc<Shared>) -> io
     Ok(())
 }
 
-/// A socket of ours, publishing to a room that nobody is in.
+/// Which rooms events go to, by their number: `nobody`, or one of many in turn.
+#[derive(Debug, Clone, Copy)]
+struct Spread {
+    /// The next event's number.
+    next: u64,
+    /// Added for each.
+    step: u64,
+    /// Number of rooms; 0: only the one without members.
+    rooms: u64,
+}
+
+/// A socket of ours that publishes, to a room that nobody is in unless told otherwise.
 #[derive(Debug)]
 pub struct Publisher {
     socket: LeanSocket,
     body: String,
     seq: u64,
+    spread: Spread,
 }
 
 impl Publisher {
@@ -114,6 +146,32 @@ impl Publisher {
             socket,
             body: "x".repeat(bytes),
             seq: 0,
+            spread: Spread {
+                next: 0,
+                step: 1,
+                rooms: 0,
+            },
+        }
+    }
+
+    /// To the rooms `r0`, `r1`, … in turn: this is publisher `number` of `count`, whose events are
+    /// numbered in turn too.
+    #[must_use]
+    pub fn over_rooms(mut self, rooms: u64, number: u64, count: u64) -> Self {
+        self.spread = Spread {
+            next: number,
+            step: count,
+            rooms,
+        };
+        self
+    }
+
+    fn room(&mut self) -> String {
+        let Spread { next, step, rooms } = self.spread;
+        self.spread.next += step;
+        match next.checked_rem(rooms) {
+            Some(room) => format!("r{room}"),
+            None => "nobody".to_owned(),
         }
     }
 }
@@ -122,7 +180,8 @@ impl Publishing for Publisher {
     async fn publish(&mut self) -> io::Result<()> {
         let seq = self.seq;
         self.seq += 1;
-        let text = format!("42{seq}[\"publish\",\"nobody\",\"m\",\"{}\"]", self.body);
+        let room = self.room();
+        let text = format!("42{seq}[\"publish\",\"{room}\",\"m\",\"{}\"]", self.body);
         self.socket.send(text.as_bytes()).await?;
         let (mut acked, mut refused) = (false, None);
         while !acked {

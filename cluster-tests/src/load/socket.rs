@@ -36,6 +36,19 @@ impl LeanSocket {
         Ok(socket)
     }
 
+    /// The same with something in CONNECT's payload (JSON, an object); answers with the server's.
+    ///
+    /// # Errors
+    /// When the server refuses one of them.
+    pub async fn connect_with(addr: SocketAddr, auth: &str) -> io::Result<(Self, String)> {
+        let mut socket = Self::open(addr).await?;
+        socket.upgrade(addr, "").await?;
+        socket.wait_for(b"0{").await?;
+        socket.send(format!("40{auth}").as_bytes()).await?;
+        let mut answer = socket.wait_for(b"40{").await?;
+        Ok((socket, answer.split_off(2)))
+    }
+
     /// The same over a connection that takes in little of what is not read.
     ///
     /// # Errors
@@ -83,7 +96,7 @@ impl LeanSocket {
         self.upgrade(addr, "").await?;
         self.wait_for(b"0{").await?;
         self.send(b"40").await?;
-        self.wait_for(b"40{").await
+        self.wait_for(b"40{").await.map(drop)
     }
 
     fn over(stream: TcpStream) -> io::Result<Self> {
@@ -129,7 +142,7 @@ impl LeanSocket {
     pub async fn join(&mut self, room: &str) -> io::Result<()> {
         self.send(format!("420[\"join\",\"{room}\"]").as_bytes())
             .await?;
-        self.wait_for(b"430[{\"ok\":true").await
+        self.wait_for(b"430[{\"ok\":true").await.map(drop)
     }
 
     /// Sends one text message, masked by the zero key.
@@ -142,13 +155,15 @@ impl LeanSocket {
         self.stream.write_all(&self.frame).await
     }
 
-    /// Reads once and hands over each complete message that is no ping. Pings are answered. Cancel
+    /// Reads once, if nothing is there yet, and hands over each complete message that is no ping. Pings are answered. Cancel
     /// safe until the read is done.
     ///
     /// # Errors
     /// When the connection ends.
     pub async fn read(&mut self, mut heed: impl FnMut(&[u8])) -> io::Result<()> {
-        self.fill().await?;
+        if frame_at(&self.buffer[..self.filled]).is_none() {
+            self.fill().await?;
+        }
         self.take(&mut heed).await
     }
 
@@ -180,27 +195,38 @@ impl LeanSocket {
         Ok(())
     }
 
-    async fn wait_for(&mut self, prefix: &[u8]) -> io::Result<()> {
-        let (mut found, mut other) = (false, false);
-        let mut heed = |payload: &[u8]| {
-            found |= payload.starts_with(prefix);
+    /// Reads up to the first message that begins so; what comes behind it is left to be read.
+    async fn wait_for(&mut self, prefix: &[u8]) -> io::Result<String> {
+        loop {
+            let message = self.next().await?;
             // A refusal has the length of no promise.
-            other |= payload.starts_with(b"44") || payload.starts_with(b"430[{\"ok\":false");
-        };
-        // The handshake's read may have brought the first frames.
-        self.take(&mut heed).await?;
-        while !found && !other {
-            self.fill().await?;
-            self.take(&mut |payload: &[u8]| {
-                found |= payload.starts_with(prefix);
-                other |= payload.starts_with(b"44") || payload.starts_with(b"430[{\"ok\":false");
-            })
-            .await?;
+            if message.starts_with(b"44") || message.starts_with(b"430[{\"ok\":false") {
+                return Err(io::Error::other(
+                    String::from_utf8_lossy(&message).into_owned(),
+                ));
+            }
+            if message.starts_with(prefix) {
+                return Ok(String::from_utf8_lossy(&message).into_owned());
+            }
         }
-        if found {
-            Ok(())
-        } else {
-            Err(io::Error::other("refused"))
+    }
+
+    /// The next message that is no ping.
+    async fn next(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            let Some((opcode, start, end)) = frame_at(&self.buffer[..self.filled]) else {
+                self.fill().await?;
+                continue;
+            };
+            let payload = self.buffer[start..end].to_vec();
+            self.buffer.copy_within(end..self.filled, 0);
+            self.filled -= end;
+            match opcode {
+                1 if payload == b"2" => self.send(b"3").await?,
+                1 | 2 => return Ok(payload),
+                8 => return Err(io::ErrorKind::ConnectionAborted.into()),
+                _ => {}
+            }
         }
     }
 

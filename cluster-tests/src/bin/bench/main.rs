@@ -3,10 +3,11 @@
 //!
 //! Environment: `RUNS` (3), `PERIOD_S` (10) per measurement, `SOCKETS` (1000) in the room,
 //! `CONNECTS` (5000) idle connections, `ONLY` (some of
-//! `publishers,restart,idle,fan_out,upgrade,durable,slow`), `NATS_SERVER` (the peer's program),
+//! `publishers,restart,replay,idle,fan_out,upgrade,durable,slow`), `NATS_SERVER` (the peer's program),
 //! `ROOMCAST_BIN`. Data goes to `TMPDIR`: a real disk, please.
 
 mod log;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -356,6 +357,9 @@ async fn run(settings: &Settings, table: &mut Table) -> io::Result<()> {
         }
         if settings.measures("restart") {
             log::restart(settings, table).await?;
+        }
+        if settings.measures("replay") {
+            replay::replay(table).await?;
         }
         for nodes in [1, 3] {
             println!("run {run} of {}, {nodes} node(s)", settings.runs);
