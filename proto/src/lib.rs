@@ -1,12 +1,13 @@
 //! What crosses a process boundary, and nothing else: no tokio, no clock, no randomness.
 //!
 //! Reading order: [`error`], [`offset`], [`websocket`], [`engineio`], [`socketio`], then the
-//! generated protobuf.
+//! generated protobuf and [`ops`], which reads it in part.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice))]
 
 pub mod engineio;
 pub mod error;
 pub mod offset;
+pub mod ops;
 pub mod socketio;
 pub mod websocket;
 

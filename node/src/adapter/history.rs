@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use roomcast_proto::command::{Batch, Command, Publish, command::Body, op::Kind};
+use roomcast_proto::command::{Command, Op, Publish, command::Body, op::Kind};
+use roomcast_proto::ops::Ops;
 
 use crate::ids::{GroupId, Position};
 use crate::raft::Consensus;
@@ -46,7 +47,7 @@ impl History {
                 current = decoded.map(|decoded| (position.index, decoded));
             }
             let event = current
-                .as_ref()
+                .as_mut()
                 .and_then(|(_, decoded)| decoded.event(position));
             events.push(event.ok_or(Unreadable(position))?);
         }
@@ -73,9 +74,11 @@ impl History {
     }
 }
 
+/// One entry, decoded as far as its last event that was asked for: however much a batch holds, an
+/// event costs no more than to step over what stands before it.
 struct Decoded {
     wall_ms: u64,
-    batch: Batch,
+    ops: Ops,
 }
 
 fn decode(command: &Bytes) -> Option<Decoded> {
@@ -85,15 +88,18 @@ fn decode(command: &Bytes) -> Option<Decoded> {
     };
     Some(Decoded {
         wall_ms: command.wall_ms,
-        batch: Batch::decode(batch).ok()?,
+        ops: Ops::of(batch),
     })
 }
 
 impl Decoded {
-    fn event(&self, position: Position) -> Option<Event> {
-        match &self.batch.ops.get(position.op as usize)?.kind {
-            Some(Kind::Publish(publish)) => Some(event(publish, position, self.wall_ms)),
-            _ => None,
+    /// The event at a position of this entry, later than those asked for before.
+    fn event(&mut self, position: Position) -> Option<Event> {
+        match self.ops.advance_to(position.op)? {
+            Op {
+                kind: Some(Kind::Publish(publish)),
+            } => Some(event(&publish, position, self.wall_ms)),
+            Op { .. } => None,
         }
     }
 }
