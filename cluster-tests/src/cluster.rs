@@ -28,6 +28,8 @@ pub struct ClusterSpec {
     pub flags: Vec<String>,
     /// Further flags of single nodes, by index from 0; they come last.
     pub node_flags: BTreeMap<usize, Vec<String>>,
+    /// Where their data goes; otherwise to the directory for temporary files.
+    pub within: Option<PathBuf>,
 }
 
 impl ClusterSpec {
@@ -39,6 +41,7 @@ impl ClusterSpec {
             nodes,
             flags,
             node_flags: BTreeMap::new(),
+            within: None,
         }
     }
 
@@ -123,7 +126,7 @@ impl Cluster {
     /// # Errors
     /// When a node cannot be started or is not ready in time.
     pub async fn start(spec: &ClusterSpec) -> io::Result<Self> {
-        let mut cluster = Self::prepare(spec.nodes)?;
+        let mut cluster = Self::prepare(spec)?;
         for index in 0..spec.nodes {
             let launch = cluster.launch(index, spec)?;
             cluster.nodes.push(NodeProcess::start(launch)?);
@@ -132,10 +135,11 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Ports and folders for `nodes` nodes, none of which runs yet.
-    fn prepare(nodes: usize) -> io::Result<Self> {
+    /// Ports and folders for all nodes, none of which runs yet.
+    fn prepare(spec: &ClusterSpec) -> io::Result<Self> {
         let ports = PortBlock::claim()?;
-        let slots = (0..nodes).map(|index| u16::try_from(3 * index + 1).map_err(io::Error::other));
+        let slots =
+            (0..spec.nodes).map(|index| u16::try_from(3 * index + 1).map_err(io::Error::other));
         let addrs = slots
             .map(|slot| {
                 let slot = slot?;
@@ -146,7 +150,10 @@ impl Cluster {
         Ok(Self {
             nodes: Vec::new(),
             addrs,
-            folder: tempfile::tempdir()?,
+            folder: match &spec.within {
+                Some(within) => tempfile::tempdir_in(within)?,
+                None => tempfile::tempdir()?,
+            },
             _ports: ports,
         })
     }

@@ -9,10 +9,13 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
+use nix::mount::{MsFlags, mount, umount};
 use nix::sys::statvfs::statvfs;
 use roomcast_cluster_tests::cluster::ClusterSpec;
 use roomcast_cluster_tests::http::metric;
+use roomcast_cluster_tests::payload::Body;
 use roomcast_cluster_tests::publisher::{PublishSpec, Publisher};
 use roomcast_cluster_tests::stage::Stage;
 use serde_json::json;
@@ -21,6 +24,7 @@ use tokio::time::sleep;
 const LATER: Duration = Duration::from_secs(30);
 const GIB: u64 = 1 << 30;
 const LOW: &str = "roomcast_log_space_low";
+const WRITTEN: &str = "roomcast_log_written_bytes_total";
 
 fn free_bytes(dir: &Path) -> u64 {
     let space = statvfs(dir).unwrap();
@@ -95,4 +99,63 @@ async fn a_node_that_is_low_on_space_does_not_lead() {
     }
     stage.wait_acked(300, LATER).await;
     stage.finish("one disk is low").await;
+}
+
+/// A file system in memory, for as long as this lives.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` for a user who may not mount.
+    fn mount(size: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let options = format!("size={size}");
+        let (path, kind) = (dir.path(), "tmpfs");
+        match mount(
+            Some(kind),
+            path,
+            Some(kind),
+            MsFlags::empty(),
+            Some(options.as_str()),
+        ) {
+            Ok(()) => Some(Self(dir)),
+            Err(Errno::EPERM | Errno::EACCES) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        if let Err(error) = umount(self.0.path()) {
+            println!("{} is still mounted: {error}", self.0.path().display());
+        }
+    }
+}
+
+/// More is written than the disk of the nodes holds, long before a snapshot would be due: they
+/// refuse, drop what retention does not want any more, and go on, by themselves.
+#[tokio::test]
+async fn a_small_disk_that_fills_is_survived() {
+    let Some(disk) = SmallDisk::mount("600m") else {
+        println!("skipped: this user may not mount a file system");
+        return;
+    };
+    let mut spec = ClusterSpec::new(3)
+        .flag("--groups", "1")
+        .flag("--retention", "8s")
+        .flag("--retention-min", "1s")
+        .flag("--disk-reserve-bytes", "256MiB");
+    spec.within = Some(disk.0.path().to_owned());
+    let mut stage = Stage::open(&spec).await.unwrap();
+    stage.seat_everywhere(&["lobby"]).await.unwrap();
+    stage.publish_everywhere(&PublishSpec {
+        bodies: vec![Body::Text(100_000)],
+        pace: Some(Duration::from_millis(30)),
+        ..PublishSpec::new("lobby")
+    });
+    wait_low(&stage, 0, true).await;
+    wait_low(&stage, 0, false).await;
+    let written = metric(&stage.cluster.metrics(0).await, WRITTEN, &[]);
+    println!("{:.0} MB written on each node", written / 1e6);
+    stage.finish("a small disk").await;
 }

@@ -43,13 +43,17 @@ async fn look(adapter: &Adapter, group: &Group, kept: &mut Kept) {
     let consensus = adapter.consensus();
     let status = consensus.status(group.id);
     let bytes = group.replica.bytes_applied();
+    // What a disk that is nearly full can give back it gives back, though a node that was away may
+    // then need a snapshot: else a small disk would stay full of what only Raft may still want.
+    let low = !consensus.has_space();
     let due = status.applied.saturating_sub(kept.snapshot) >= limits::SNAPSHOT_EVERY_ENTRIES
-        || bytes.saturating_sub(kept.bytes) >= limits::SNAPSHOT_EVERY_BYTES;
+        || bytes.saturating_sub(kept.bytes) >= limits::SNAPSHOT_EVERY_BYTES
+        || low && status.applied > kept.snapshot;
     if due {
         match consensus.snapshot(group.id).await {
             Ok(snapshot) => {
                 crate::metrics::snapshots().increment(1);
-                let purge = kept.snapshot;
+                let purge = if low { snapshot } else { kept.snapshot };
                 *kept = Kept {
                     snapshot,
                     purge,
