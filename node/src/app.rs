@@ -206,6 +206,7 @@ fn adapter_start(config: &ServeConfig, peer: TcpListener, entropy: Entropy) -> S
         disk_reserve_bytes: config.disk_reserve_bytes,
         log_cache_bytes_max: limits::LOG_CACHE_BYTES_MAX,
         log_segment_bytes: limits::LOG_SEGMENT_BYTES,
+        transfer_bytes_per_second: config.transfer_bytes_per_second,
         entropy: entropy.clone(),
         on_fatal: raft::exit_process(),
     };

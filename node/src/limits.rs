@@ -202,6 +202,9 @@ pub const ACKNOWLEDGE_BEHIND_PERIODS: usize = 3;
 pub const SNAPSHOT_EVERY_ENTRIES: u64 = 100_000;
 /// Bytes of commands after which the same happens; bounds the log that no retained event needs.
 pub const SNAPSHOT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
+/// Slowest rate at which a node may be told to send snapshots and history, in bytes per second:
+/// below, the largest entry would take longer than its receiver waits.
+pub const TRANSFER_BYTES_PER_SECOND_MIN: u64 = 1024 * 1024;
 /// Bytes of log entries kept in memory, over all groups.
 pub const LOG_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one file of the log, preallocated; space comes back by files. A larger entry gets a

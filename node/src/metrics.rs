@@ -184,6 +184,10 @@ metrics_table! {
         "Entries applied";
     Counter snapshots() "roomcast_snapshots_total"
         "Snapshots built";
+    Counter snapshots_resumed() "roomcast_snapshots_resumed_total"
+        "Transfers of a snapshot to another node that went on where an earlier one broke";
+    Counter transfer_sent_bytes(kind) "roomcast_transfer_sent_bytes_total"
+        "Bytes sent to other nodes in bulk, by kind: snapshot, history";
     Counter detaches() "roomcast_detaches_total"
         "Incarnations whose lease ran out, proposed by this node as leader";
     Counter acknowledge_reports() "roomcast_acknowledge_reports_total"

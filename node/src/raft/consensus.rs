@@ -88,7 +88,8 @@ impl Consensus {
         let lock = identity::lock(&config.data_dir)?;
         let stored = Identity::load(&config.data_dir)?;
         start::check_owner(&config, stored.as_ref())?;
-        let peers = Arc::new(Peers::new(config.node_id, &config.initial_cluster));
+        let rate = config.transfer_bytes_per_second;
+        let peers = Arc::new(Peers::new(config.node_id, &config.initial_cluster, rate));
         let local = Arc::new(start::local(&config, peers.clone(), stored.as_ref()));
         let token = CancellationToken::new();
         let stop_on_drop = token.clone().drop_guard();
@@ -269,14 +270,13 @@ impl Consensus {
         self.group(group).snapshot().await
     }
 
-    /// Lets the log go up to and including an index, never beyond the last snapshot. Not at once:
-    /// a leader waits for replication that is reading there.
+    /// Lets the log go up to and including an index, never beyond the last snapshot, nor beyond one
+    /// that is being sent. Not at once: a leader waits for replication that is reading there.
     ///
     /// # Errors
     /// The group is stopped.
     pub async fn purge(&self, group: GroupId, upto_index: u64) -> Result<(), SnapshotError> {
-        let purge = self.group(group).raft.trigger().purge_log(upto_index).await;
-        purge.map_err(|_| SnapshotError::Stopped)
+        self.group(group).purge(upto_index).await
     }
 
     /// Removes files of the log of which nothing is needed any more: neither by Raft nor by
@@ -290,6 +290,12 @@ impl Consensus {
     ) -> io::Result<Reclaimed> {
         let wal = self.inner.wal.clone();
         blocking(move || wal.reclaim(&needs)).await
+    }
+
+    /// Bytes of snapshots and history that were sent.
+    #[cfg(test)]
+    pub(super) fn bulk_bytes(&self) -> u64 {
+        self.inner.local.peers.bulk.taken()
     }
 
     /// Bytes of the log's files, and bytes that it keeps in memory.

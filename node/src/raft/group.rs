@@ -29,9 +29,10 @@ use super::peers::Peers;
 use super::settings::{ENTRY_BYTES_MAX, raft_config};
 use super::snapshot::SnapshotStore;
 use super::state_machine::{Machine, blocking};
+use super::transfer::{Arriving, Sendings};
 use super::types::{Proposal, TypeConfig};
 use crate::ids::{GroupId, NodeId};
-use crate::wal::Wal;
+use crate::wal::{Space, Wal};
 
 /// How often a snapshot is asked for again while an older one is being built.
 const SNAPSHOT_RETRY: Duration = Duration::from_millis(500);
@@ -42,8 +43,6 @@ pub(crate) struct Group {
     pub(crate) id: GroupId,
     /// openraft's handle.
     pub(crate) raft: Raft<TypeConfig, Machine>,
-    /// Its snapshots.
-    pub(crate) snapshots: Arc<SnapshotStore>,
     /// Its log.
     log: LogStore,
     /// The log of all groups, for the space that it has.
@@ -58,6 +57,10 @@ pub(crate) struct Group {
     stopping: Arc<AtomicBool>,
     /// Longest time a snapshot may take.
     snapshot_timeout: Duration,
+    /// A snapshot that this node receives.
+    pub(crate) arriving: Arriving,
+    /// Snapshots that this node sends.
+    sendings: Arc<Sendings>,
 }
 
 impl Group {
@@ -80,11 +83,13 @@ impl Group {
         });
         let snapshots = opened.await.map_err(|e| failed(e.to_string()))?;
         let applied = Arc::new(AtomicU64::new(0));
-        let machine = Machine::new(state, snapshots.clone(), applied.clone());
+        let sendings = Arc::new(Sendings::default());
+        let machine = Machine::new(state, snapshots.clone(), sendings.clone(), applied.clone());
         let network = Network {
             peers,
             group: id,
             vote_timeout: config.timings.election_min * 2 / 3,
+            sendings: sendings.clone(),
         };
         let raft_config = raft_config(&config.timings)?;
         let raft = Raft::new(config.node_id, raft_config, network, log.clone(), machine).await;
@@ -115,7 +120,8 @@ impl Group {
         Ok(Self {
             id,
             raft,
-            snapshots,
+            arriving: Arriving::new(snapshots),
+            sendings,
             log,
             wal: wal.clone(),
             gate,
@@ -189,6 +195,7 @@ impl Group {
             if let Some(made) = made
                 && made >= wanted
             {
+                self.arriving.forget_upto(metrics.borrow_watched().snapshot);
                 return Ok(made);
             }
             // Ignored while another one is being built.
@@ -207,6 +214,23 @@ impl Group {
             }
         }
         Err(SnapshotError::Slow)
+    }
+
+    /// Lets the log go up to an index. What a receiver of a snapshot will need behind it stays while
+    /// its transfer moves, unless the disk has no room: else a transfer that takes longer than the
+    /// log lasts would begin again for ever.
+    pub(crate) async fn purge(&self, upto: u64) -> Result<(), SnapshotError> {
+        let upto = match self.wal.space() {
+            Space::Enough => self.sendings.hold(upto),
+            _ => upto,
+        };
+        let purge = self.raft.trigger().purge_log(upto).await;
+        purge.map_err(|_| SnapshotError::Stopped)
+    }
+
+    /// Last applied index, exact.
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
     }
 
     /// Stops openraft; the log is closed when all groups have stopped.

@@ -23,6 +23,7 @@ mod snapshot;
 mod space;
 mod start;
 mod state_machine;
+mod transfer;
 mod types;
 
 #[cfg(test)]

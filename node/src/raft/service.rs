@@ -6,24 +6,21 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use openraft::storage::Snapshot;
 use parking_lot::Mutex;
 use roomcast_proto::peer as pb;
 use roomcast_proto::peer::peer_server::Peer;
 use tonic::{Request, Response, Status, Streaming};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::api::{PeerHandler, ProposeStream, ReadError, UpgradeStream};
 use super::convert::{
-    append_from_wire, entry_to_wire, outcome_to_wire, snapshot_meta_from_wire, transfer_from_wire,
-    vote_from_wire, vote_request_from_wire, vote_response_to_wire, vote_to_wire,
+    append_from_wire, entry_to_wire, outcome_to_wire, transfer_from_wire, vote_request_from_wire,
+    vote_response_to_wire,
 };
 use super::group::Group;
 use super::peers::Peers;
 use super::settings::ENTRY_BYTES_MAX;
-use super::snapshot::{SnapshotFile, SnapshotWriter};
-use super::state_machine::blocking;
-use super::types::{Content, LogEntry, Vote, log_id};
+use super::transfer::Incoming;
+use super::types::{Content, LogEntry, log_id};
 use crate::ids::{GroupId, NodeId};
 use crate::wal::Space;
 
@@ -103,7 +100,7 @@ macro_rules! headed {
 headed!(
     AppendRequest,
     VoteRequest,
-    SnapshotChunk,
+    SnapshotOffer,
     TransferLeaderRequest,
     ProposeRequest,
     RenewRequest,
@@ -141,6 +138,7 @@ fn kept<T>(fault: &Fault, item: Result<T, Status>) -> Option<T> {
 impl Peer for Service {
     type AppendStream = BoxStream<'static, Result<pb::AppendResponse, Status>>;
     type ProposeStream = ProposeStream;
+    type SnapshotStream = BoxStream<'static, Result<pb::SnapshotResponse, Status>>;
     type UpgradeStream = UpgradeStream;
 
     async fn identify(
@@ -224,22 +222,17 @@ impl Peer for Service {
 
     async fn snapshot(
         &self,
-        request: Request<Streaming<pb::SnapshotChunk>>,
-    ) -> Result<Response<pb::SnapshotResponse>, Status> {
-        let (from, first, rest) = self.open(request).await?;
-        let group = self.local.group(first.group)?;
-        let vote = vote_from_wire(first.vote)?;
-        tracing::info!(from, group = group.id, "receiving a snapshot");
-        let file = receive(group, first, rest).await?;
-        let snapshot = Snapshot {
-            meta: file.meta.clone(),
-            snapshot: file,
+        request: Request<Streaming<pb::SnapshotRequest>>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        let mut requests = request.into_inner();
+        let first = requests.message().await?.and_then(|first| first.step);
+        let Some(pb::snapshot_request::Step::Offer(offer)) = first else {
+            return Err(Status::invalid_argument("a snapshot begins with its offer"));
         };
-        let answer = group.raft.install_full_snapshot(vote, snapshot).await;
-        let answer: Vote = answer.map_err(|e| Status::unavailable(e.to_string()))?.vote;
-        Ok(Response::new(pb::SnapshotResponse {
-            vote: Some(vote_to_wire(&answer)),
-        }))
+        let from = self.check(&offer)?;
+        let group = self.local.group(offer.group)?;
+        let incoming = Incoming::begin(from, group, offer, requests).await?;
+        Ok(Response::new(incoming.answers().boxed()))
     }
 
     async fn transfer_leader(
@@ -343,45 +336,4 @@ impl Peer for Service {
             .await
             .map(Response::new)
     }
-}
-
-/// Writes a snapshot to a file as it comes; the file is gone again if it does not become complete.
-async fn receive(
-    group: &Group,
-    first: pb::SnapshotChunk,
-    mut rest: Streaming<pb::SnapshotChunk>,
-) -> Result<SnapshotFile, Status> {
-    let disk = |e: std::io::Error| Status::internal(format!("snapshot not written: {e}"));
-    let missing = || Status::invalid_argument("meta data is missing");
-    let meta = snapshot_meta_from_wire(first.meta.clone().ok_or_else(missing)?)?;
-    let snapshots = group.snapshots.clone();
-    let mut writer = blocking(move || snapshots.begin(meta))
-        .await
-        .map_err(disk)?;
-    let mut chunk = first;
-    loop {
-        let last = chunk.last;
-        writer = write_chunk(writer, chunk).await?;
-        if last {
-            return blocking(move || writer.finish()).await.map_err(disk);
-        }
-        let ended = || Status::aborted("the snapshot ended early");
-        chunk = rest.message().await?.ok_or_else(ended)?;
-    }
-}
-
-async fn write_chunk(
-    mut writer: SnapshotWriter,
-    chunk: pb::SnapshotChunk,
-) -> Result<SnapshotWriter, Status> {
-    if chunk.offset != writer.state_len || chunk.checksum != xxh3_64(&chunk.data) {
-        return Err(Status::data_loss("a damaged piece of a snapshot"));
-    }
-    let written = blocking(move || {
-        writer.write(&chunk.data)?;
-        Ok(writer)
-    });
-    written
-        .await
-        .map_err(|e| Status::internal(format!("snapshot not written: {e}")))
 }

@@ -31,6 +31,13 @@ const _: () = assert!(
 
 /// A piece of a snapshot on the wire: small enough not to delay what shares the network.
 pub(crate) const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes of a snapshot on their way: enough to hide a round trip.
+pub(crate) const SNAPSHOT_WINDOW_BYTES: u64 = 4 * SNAPSHOT_CHUNK_BYTES as u64;
+/// A transfer of a snapshot in which nothing has moved for this long is given up and goes on over a
+/// new call. As a whole it may take as long as it needs.
+pub(crate) const SNAPSHOT_STALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A transfer that has not moved for this long does not keep the log behind its snapshot any more.
+pub(crate) const SNAPSHOT_HOLD: Duration = Duration::from_secs(60);
 
 /// How long a connection may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

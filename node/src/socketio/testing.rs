@@ -72,6 +72,7 @@ impl Node {
             disk_reserve_bytes: 0,
             log_cache_bytes_max: 1 << 20,
             log_segment_bytes: 1 << 20,
+            transfer_bytes_per_second: 1 << 30,
             entropy: entropy.clone(),
             on_fatal: Arc::new(|_| {}),
         };

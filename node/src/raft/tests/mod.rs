@@ -2,10 +2,12 @@
 
 mod cluster;
 mod founding;
+mod link;
 mod log;
 mod partition;
 mod recovery;
 mod suite;
+mod transfer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -208,6 +210,7 @@ pub(super) fn config(
         disk_reserve_bytes: 0,
         log_cache_bytes_max: 1 << 20,
         log_segment_bytes: 1 << 20,
+        transfer_bytes_per_second: 1 << 30,
         entropy: Entropy::from_os(),
         on_fatal: Arc::new(|message: &str| panic!("{message}")),
     }
