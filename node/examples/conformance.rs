@@ -148,6 +148,7 @@ async fn adapter(
     let start = Start {
         consensus,
         peer,
+        snapshot_every_entries: 1000,
         settings: Settings::DEFAULT.to_command(),
         propose_settings: false,
         parser: roomcast_proto::socketio::Parser::Json,

@@ -213,6 +213,7 @@ fn adapter_start(config: &ServeConfig, peer: TcpListener, entropy: Entropy) -> S
     Start {
         consensus,
         peer,
+        snapshot_every_entries: config.snapshot_every_entries,
         settings: config.cluster.to_proto(),
         propose_settings: !config.cluster_given.is_empty(),
         parser: config.engine.parser,

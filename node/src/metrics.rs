@@ -180,6 +180,11 @@ metrics_table! {
         "Bytes of log files removed because nobody needs them any more";
     Counter log_copied_bytes() "roomcast_log_copied_bytes_total"
         "Bytes copied to archives, so that the segments they stood in could go";
+    Gauge history_holes(group) "roomcast_history_holes"
+        "Entries with events that can be replayed and that this node's log lacks, by group: after \
+         a snapshot from another node they are fetched from the others";
+    Counter backfilled_bytes() "roomcast_backfilled_bytes_total"
+        "Bytes of entries that were fetched from other nodes and stored";
     Counter entries_applied() "roomcast_entries_applied_total"
         "Entries applied";
     Counter snapshots() "roomcast_snapshots_total"

@@ -183,6 +183,7 @@ impl Node {
         let start = Start {
             consensus,
             peer,
+            snapshot_every_entries: 1000,
             settings: roomcast::state::Settings::DEFAULT.to_command(),
             propose_settings: false,
             parser: Parser::Json,

@@ -136,6 +136,13 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         Node,
+        "snapshot-every-entries",
+        "N",
+        Some("100000"),
+        "Entries of a group's log after which its state is written; what a restart reads at most",
+    ),
+    key(
+        Node,
         "transfer-bytes-per-second",
         "BYTES",
         Some("64MiB"),

@@ -190,6 +190,7 @@ node-id | one | `one` is no whole number => 1 to
 data-dir |  | is empty => a directory
 data-dir | Cargo.toml/x | `Cargo.toml` is no directory =>
 disk-reserve-bytes | much | `much` is no size =>
+snapshot-every-entries | 10 | `10` is out of bounds => 100 to
 transfer-bytes-per-second | 100KiB | `100KiB` is out of bounds => 1MiB to
 client-addr | 3001 | `3001` is no address to listen on => IP:PORT
 api-addr | localhost:1 | `localhost:1` is no address to listen on =>

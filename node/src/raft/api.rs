@@ -180,7 +180,8 @@ pub struct Config {
     pub log_cache_bytes_max: usize,
     /// Size of one file of the log, bytes.
     pub log_segment_bytes: u32,
-    /// Bytes of snapshots and of history that this node sends per second, over all groups and peers.
+    /// Bytes of snapshots and of history that this node sends per second, over all groups and
+    /// peers.
     pub transfer_bytes_per_second: u64,
     /// Makes the cluster's id.
     pub entropy: Entropy,

@@ -30,7 +30,7 @@ use super::settings::{ENTRY_BYTES_MAX, raft_config};
 use super::snapshot::SnapshotStore;
 use super::state_machine::{Machine, blocking};
 use super::transfer::{Arriving, Sendings};
-use super::types::{Proposal, TypeConfig};
+use super::types::{LogEntry, Proposal, TypeConfig};
 use crate::ids::{GroupId, NodeId};
 use crate::wal::{Space, Wal};
 
@@ -185,6 +185,31 @@ impl Group {
         }
     }
 
+    /// Those of these commands that are here, see [`LogStore::some_commands`].
+    pub(crate) async fn read_some(
+        &self,
+        indexes: Vec<u64>,
+        bytes_max: usize,
+    ) -> io::Result<(Vec<LogEntry>, usize)> {
+        let (applied, log) = (self.applied(), self.log.clone());
+        // What is not applied may still be replaced by another leader's entry.
+        let end = indexes.iter().position(|&index| index > applied);
+        let known = end.unwrap_or(indexes.len());
+        let count = indexes.len();
+        blocking(move || {
+            let (found, looked_at) = log.some_commands(&indexes[..known], bytes_max)?;
+            let looked_at = if looked_at == known { count } else { looked_at };
+            Ok((found, looked_at))
+        })
+        .await
+    }
+
+    /// Which of these entries are not in this node's log.
+    pub(crate) async fn lacking(&self, indexes: Vec<u64>) -> io::Result<Vec<u64>> {
+        let log = self.log.clone();
+        blocking(move || Ok(log.lacking(&indexes))).await
+    }
+
     /// Makes a snapshot of at least what is applied now; returns its last index.
     pub(crate) async fn snapshot(&self) -> Result<u64, SnapshotError> {
         let wanted = self.applied.load(Ordering::Acquire);
@@ -216,9 +241,9 @@ impl Group {
         Err(SnapshotError::Slow)
     }
 
-    /// Lets the log go up to an index. What a receiver of a snapshot will need behind it stays while
-    /// its transfer moves, unless the disk has no room: else a transfer that takes longer than the
-    /// log lasts would begin again for ever.
+    /// Lets the log go up to an index. What a receiver of a snapshot will need behind it stays
+    /// while its transfer moves, unless the disk has no room: else a transfer that takes longer
+    /// than the log lasts would begin again for ever.
     pub(crate) async fn purge(&self, upto: u64) -> Result<(), SnapshotError> {
         let upto = match self.wal.space() {
             Space::Enough => self.sendings.hold(upto),

@@ -12,6 +12,7 @@ mod convert;
 mod founding;
 mod gate;
 mod group;
+mod history;
 mod identity;
 mod log_store;
 mod net;
@@ -36,5 +37,6 @@ pub use api::{
     Timings, UpgradeStream, exit_process,
 };
 pub use consensus::Consensus;
+pub use history::Backfilled;
 pub use identity::stored_groups;
 pub use settings::{ENTRY_BYTES_MAX, MESSAGE_BYTES_MAX};

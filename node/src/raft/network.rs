@@ -339,7 +339,7 @@ impl NetSnapshot<TypeConfig> for Link {
             // Openraft waits a moment and calls again; the receiver has kept what it has.
             Err(status) => {
                 let reason = format!("{:?}: {}", status.code(), status.message());
-                tracing::info!(
+                tracing::debug!(
                     node = self.target,
                     group = self.group,
                     reason,

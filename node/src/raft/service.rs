@@ -7,20 +7,20 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
+use prost::Message;
 use roomcast_proto::peer as pb;
 use roomcast_proto::peer::peer_server::Peer;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::api::{PeerHandler, ProposeStream, ReadError, UpgradeStream};
+use super::api::{PeerHandler, ProposeStream, UpgradeStream};
 use super::convert::{
     append_from_wire, entry_to_wire, outcome_to_wire, transfer_from_wire, vote_request_from_wire,
     vote_response_to_wire,
 };
 use super::group::Group;
 use super::peers::Peers;
-use super::settings::ENTRY_BYTES_MAX;
+use super::settings::{ENTRY_BYTES_MAX, PAGE_BYTES};
 use super::transfer::Incoming;
-use super::types::{Content, LogEntry, log_id};
 use crate::ids::{GroupId, NodeId};
 use crate::wal::Space;
 
@@ -281,26 +281,22 @@ impl Peer for Service {
         let message = request.into_inner();
         self.check(&message)?;
         let group = self.local.group(message.group)?;
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        for index in message.indexes {
-            let command = match group.read(&[index]).await {
-                Ok(mut one) => one.pop().map(|(_, command)| command).unwrap_or_default(),
-                Err(ReadError::Io(e)) => return Err(Status::internal(e.to_string())),
-                Err(ReadError::Hole { .. } | ReadError::NotACommand { .. }) => break,
-            };
-            bytes += command.len();
-            if bytes > ENTRY_BYTES_MAX && !entries.is_empty() {
-                break;
-            }
-            // Readers know entries by their index alone.
-            let entry = LogEntry {
-                log_id: log_id(0, index),
-                content: Content::Command(command),
-            };
-            entries.push(entry_to_wire(&entry));
+        let bytes_max = match message.background {
+            true => PAGE_BYTES,
+            false => ENTRY_BYTES_MAX,
+        };
+        let read = group.read_some(message.indexes, bytes_max).await;
+        let (entries, looked_at) = read.map_err(|e| Status::internal(e.to_string()))?;
+        let entries: Vec<_> = entries.iter().map(entry_to_wire).collect();
+        if message.background {
+            let bytes = entries.iter().map(Message::encoded_len).sum();
+            self.local.peers.bulk.take(bytes).await;
+            crate::metrics::transfer_sent_bytes("history").increment(bytes as u64);
         }
-        Ok(Response::new(pb::ReadEntriesResponse { entries }))
+        Ok(Response::new(pb::ReadEntriesResponse {
+            entries,
+            looked_at: u32::try_from(looked_at).unwrap_or(u32::MAX),
+        }))
     }
 
     async fn relay(

@@ -164,8 +164,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok(())
     }
 
-    /// What is to be sent: rather one that is on its way than a newer one, of which a receiver would
-    /// have nothing yet.
+    /// What is to be sent: rather one that is on its way than a newer one, of which a receiver
+    /// would have nothing yet.
     async fn get_current_snapshot(&mut self) -> io::Result<Option<MachineSnapshot>> {
         let current = self.sendings.oldest().or_else(|| self.snapshots.current());
         Ok(current.map(|file| Snapshot {

@@ -83,6 +83,7 @@ impl Node {
         let start = Start {
             consensus,
             peer,
+            snapshot_every_entries: 1000,
             settings: settings.to_command(),
             propose_settings: false,
             parser,

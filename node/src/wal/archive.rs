@@ -1,7 +1,7 @@
-//! Archives: files of entries that Raft has given up and that are wanted as history. Some are copied
-//! out of segments that can go; others were never in this log and come from another replica. An
-//! archive belongs to the log once a frame of the log says so: what a crash left of one before that
-//! is removed at start.
+//! Archives: files of entries that Raft has given up and that are wanted as history. Some are
+//! copied out of segments that can go; others were never in this log and come from another replica.
+//! An archive belongs to the log once a frame of the log says so: what a crash left of one before
+//! that is removed at start.
 
 use std::io;
 
@@ -37,8 +37,10 @@ impl Wal {
         let log = self.group(group);
         let indexes: Vec<u64> = records.iter().map(|record| record.id.index).collect();
         let lacking = log.lacking(&indexes);
+        let first = log.marks().first();
+        let is_hole = |index: &u64| *index < first && lacking.binary_search(index).is_ok();
         let mut rest: Vec<&Record> = records.iter().collect();
-        rest.retain(|record| lacking.binary_search(&record.id.index).is_ok());
+        rest.retain(|record| is_hole(&record.id.index));
         let mut rest = rest.as_slice();
         let (mut count, mut bytes) = (0, 0);
         let mut id = self.next_archive();
@@ -120,14 +122,13 @@ impl Wal {
 }
 
 impl GroupLog {
-    /// Which of these entries Raft has given up and are not here, in the order asked for.
+    /// Which of these entries are not here, in the order asked for.
     pub(crate) fn lacking(&self, indexes: &[u64]) -> Vec<u64> {
         let mut lacking = Vec::new();
         for some in indexes.chunks(LOOK_UP_COUNT) {
             let entries = self.index().lock();
-            let first = entries.marks.first();
-            let is_lacking = |index: &u64| *index < first && entries.slot(*index).is_none();
-            lacking.extend(some.iter().copied().filter(is_lacking));
+            let not_here = |index: &u64| entries.slot(*index).is_none();
+            lacking.extend(some.iter().copied().filter(not_here));
         }
         lacking
     }

@@ -1,5 +1,6 @@
 //! Consensus as a whole, over real sockets and disks: a cluster of nodes in this process.
 
+mod backfill;
 mod cluster;
 mod founding;
 mod link;

@@ -9,7 +9,11 @@ use super::link::linked;
 use super::{Cluster, LIMIT, until};
 
 /// A node is behind what the others keep of a group's log; it is not running. Returns its place.
-async fn left_behind(cluster: &mut Cluster, commands: usize, command_bytes: usize) -> usize {
+pub(super) async fn left_behind(
+    cluster: &mut Cluster,
+    commands: usize,
+    command_bytes: usize,
+) -> usize {
     cluster.propose(0, "first").await;
     cluster.applied(0, 1).await;
     let behind = (cluster.leader(0).await + 1) % 3;

@@ -2,8 +2,8 @@
 //! stands; what was received survives the connection it came over, so that every attempt brings a
 //! transfer nearer to its end, however slow the network and however often it breaks.
 //!
-//! Reading order: [`bandwidth`] (how fast), [`outgoing`] (the sender), [`arriving`] (what a receiver
-//! has so far), [`incoming`] (the receiver).
+//! Reading order: [`bandwidth`] (how fast), [`outgoing`] (the sender), [`arriving`] (what a
+//! receiver has so far), [`incoming`] (the receiver).
 
 mod arriving;
 mod bandwidth;
