@@ -1,5 +1,6 @@
 //! One Raft group of this node: openraft's handle, the log, and the status that others watch.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -241,16 +242,24 @@ impl Group {
         Err(SnapshotError::Slow)
     }
 
-    /// Lets the log go up to an index. What a receiver of a snapshot will need behind it stays
-    /// while its transfer moves, unless the disk has no room: else a transfer that takes longer
-    /// than the log lasts would begin again for ever.
+    /// Lets the log go up to an index. What a receiver of a snapshot needs behind it stays while
+    /// it moves, unless the disk has no room: else a transfer that takes longer than the log lasts
+    /// would be followed by another one for ever.
     pub(crate) async fn purge(&self, upto: u64) -> Result<(), SnapshotError> {
         let upto = match self.wal.space() {
-            Space::Enough => self.sendings.hold(upto),
+            Space::Enough => self.sendings.hold(upto, &self.matched()),
             _ => upto,
         };
         let purge = self.raft.trigger().purge_log(upto).await;
         purge.map_err(|_| SnapshotError::Stopped)
+    }
+
+    /// How much of the log each node has, when this one leads.
+    fn matched(&self) -> BTreeMap<NodeId, u64> {
+        let replication = self.raft.metrics().borrow_watched().replication.clone();
+        let matched = replication.into_iter().flatten();
+        let matched = matched.filter_map(|(node, id)| Some((node, id?.index)));
+        matched.collect()
     }
 
     /// Last applied index, exact.

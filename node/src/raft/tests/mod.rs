@@ -153,6 +153,8 @@ pub(super) struct Seat {
     pub(super) id: NodeId,
     pub(super) dir: PathBuf,
     pub(super) address: String,
+    /// How fast it sends in bulk, bytes per second.
+    pub(super) bulk_rate: u64,
     /// Keeps the port until the first start.
     reserved: Arc<Mutex<Option<TcpListener>>>,
 }
@@ -165,6 +167,7 @@ impl Seat {
             id,
             dir,
             address,
+            bulk_rate: 1 << 30,
             reserved: Arc::new(Mutex::new(Some(listener))),
         }
     }
@@ -225,6 +228,7 @@ pub(super) async fn start(
     let fatal: Arc<Mutex<Vec<String>>> = Arc::default();
     let reports = fatal.clone();
     let mut config = config(seat.id, seat.dir.clone(), members, timings);
+    config.transfer_bytes_per_second = seat.bulk_rate;
     config.on_fatal = Arc::new(move |message: &str| reports.lock().push(message.to_owned()));
     let listener = seat.listen().await;
     let states: Arc<Mutex<Vec<Arc<Memory>>>> = Arc::default();

@@ -70,3 +70,25 @@ async fn a_snapshot_arrives_over_connections_none_of_which_carries_it() {
     cluster.kill_all().await;
     tasks.shutdown().await;
 }
+
+/// A slow transfer takes its time: what limits it is that something moves, not how long it takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_keeps_to_the_rate_and_no_timeout_cuts_it() {
+    let mut cluster = Cluster::seats(3).await;
+    cluster.timings.install_snapshot = Duration::from_secs(1);
+    for seat in &mut cluster.seats {
+        seat.bulk_rate = 2_000_000;
+    }
+    cluster.start_all().await;
+    let behind = left_behind(&mut cluster, 60, 100_000).await;
+    let leader = cluster.leader(0).await;
+    let before = cluster.node(leader).consensus.bulk_bytes();
+    let began = Instant::now();
+    cluster.start_one(behind).await.unwrap();
+    cluster.applied(0, 61).await;
+    assert!(began.elapsed() > Duration::from_millis(2500), "{began:?}");
+    cluster.assert_equal(0);
+    let sent = cluster.node(leader).consensus.bulk_bytes() - before;
+    assert!((6_000_000..6_600_000).contains(&sent), "{sent}: at once");
+    cluster.kill_all().await;
+}

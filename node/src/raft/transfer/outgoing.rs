@@ -118,7 +118,7 @@ impl Outgoing {
     }
 
     fn installed(&self, vote: pb::Vote) -> Result<Vote, Status> {
-        self.sendings.ended(self.target);
+        self.sendings.installed(self.target);
         vote_from_wire(Some(vote))
     }
 }
@@ -150,7 +150,8 @@ async fn moving<T>(
 }
 
 /// The snapshots that one group sends, by receiver. One that is on its way is finished rather than
-/// begun anew with a newer one, and the log behind it stays while it moves.
+/// begun anew with a newer one, and the log behind it stays while it moves, and until its receiver
+/// has caught up with it.
 #[derive(Debug, Default)]
 pub(in crate::raft) struct Sendings {
     by_receiver: Mutex<BTreeMap<NodeId, Sending>>,
@@ -159,17 +160,26 @@ pub(in crate::raft) struct Sendings {
 #[derive(Debug)]
 struct Sending {
     file: SnapshotFile,
-    /// When the receiver last got something of it.
+    /// The receiver has it and takes the log behind it.
+    installed: bool,
+    /// What the receiver has or will have with the snapshot; it needs the log behind this.
+    reached: u64,
+    /// When the receiver last got something.
     moved: Instant,
 }
 
 impl Sendings {
     fn began(&self, to: NodeId, file: &SnapshotFile) {
         let mut sendings = self.by_receiver.lock();
-        let sending = sendings.get(&to);
+        let sending = sendings.get(&to).filter(|sending| !sending.installed);
         if sending.is_none_or(|sending| sending.file.meta != file.meta) {
-            let (file, moved) = (file.clone(), Instant::now());
-            sendings.insert(to, Sending { file, moved });
+            let sending = Sending {
+                file: file.clone(),
+                installed: false,
+                reached: file.meta.last_log_id.map_or(0, |id| id.index),
+                moved: Instant::now(),
+            };
+            sendings.insert(to, sending);
         }
     }
 
@@ -179,7 +189,13 @@ impl Sendings {
         }
     }
 
-    /// Installed, or given up.
+    fn installed(&self, to: NodeId) {
+        if let Some(sending) = self.by_receiver.lock().get_mut(&to) {
+            (sending.installed, sending.moved) = (true, Instant::now());
+        }
+    }
+
+    /// Given up: somebody else leads, or the receiver is no member any more.
     pub(in crate::raft) fn ended(&self, to: NodeId) {
         self.by_receiver.lock().remove(&to);
     }
@@ -187,18 +203,28 @@ impl Sendings {
     /// The oldest one on its way.
     pub(in crate::raft) fn oldest(&self) -> Option<SnapshotFile> {
         let sendings = self.by_receiver.lock();
-        let moving = sendings.values().filter(|sending| sending.is_moving());
+        let sendings = sendings.values().filter(|sending| !sending.installed);
+        let moving = sendings.filter(|sending| sending.is_moving());
         let oldest = moving.min_by_key(|sending| sending.file.meta.last_log_id);
         oldest.map(|sending| sending.file.clone())
     }
 
-    /// How much of the log up to `upto` may go. What does not move any more holds nothing, and is
-    /// not gone on with.
-    pub(in crate::raft) fn hold(&self, upto: u64) -> u64 {
+    /// How much of the log up to `upto` may go; `matched` is how much of it each node has. What
+    /// does not move any more holds nothing, and is not gone on with.
+    pub(in crate::raft) fn hold(&self, upto: u64, matched: &BTreeMap<NodeId, u64>) -> u64 {
         let mut sendings = self.by_receiver.lock();
-        sendings.retain(|_, sending| sending.is_moving());
-        let last = |sending: &Sending| sending.file.meta.last_log_id.map_or(0, |id| id.index);
-        sendings.values().map(last).fold(upto, u64::min)
+        for (to, sending) in sendings.iter_mut().filter(|(_, s)| s.installed) {
+            let matched = matched.get(to).copied().unwrap_or_default();
+            if matched > sending.reached {
+                (sending.reached, sending.moved) = (matched, Instant::now());
+            }
+        }
+        sendings.retain(|_, sending| {
+            let needs_no_more = sending.installed && sending.reached >= upto;
+            sending.is_moving() && !needs_no_more
+        });
+        let reached = sendings.values().map(|sending| sending.reached);
+        reached.fold(upto, u64::min)
     }
 }
 
@@ -227,20 +253,33 @@ mod tests {
         };
         let sendings = Sendings::default();
         let index = |file: Option<SnapshotFile>| file.map(|f| f.meta.last_log_id.unwrap().index);
-        assert_eq!((index(sendings.oldest()), sendings.hold(9)), (None, 9));
+        let none = BTreeMap::new();
+        let state = || (index(sendings.oldest()), sendings.hold(90, &none));
+        assert_eq!(state(), (None, 90));
         let (older, newer) = (made(5), made(7));
         sendings.began(2, &newer);
         sendings.began(3, &older);
-        assert_eq!((index(sendings.oldest()), sendings.hold(9)), (Some(5), 5));
-        assert_eq!(sendings.hold(4), 4);
+        assert_eq!(state(), (Some(5), 5));
+        assert_eq!(sendings.hold(4, &none), 4);
 
         // Attempts alone hold nothing for ever: the receiver may be gone.
         tokio::time::advance(SNAPSHOT_HOLD / 2).await;
         sendings.moved(2);
         sendings.began(3, &older);
         tokio::time::advance(SNAPSHOT_HOLD / 2).await;
-        assert_eq!((index(sendings.oldest()), sendings.hold(9)), (Some(7), 7));
+        assert_eq!(state(), (Some(7), 7));
+
+        // Who has installed it needs the log behind it, as long as it takes that.
+        sendings.installed(2);
+        assert_eq!(state(), (None, 7));
+        for matched in [20, 40, 60] {
+            tokio::time::advance(SNAPSHOT_HOLD * 2 / 3).await;
+            assert_eq!(sendings.hold(90, &BTreeMap::from([(2, matched)])), matched);
+        }
+        assert_eq!(sendings.hold(60, &none), 60);
+        assert_eq!(state(), (None, 90));
+        sendings.began(2, &newer);
         sendings.ended(2);
-        assert_eq!((index(sendings.oldest()), sendings.hold(9)), (None, 9));
+        assert_eq!(state(), (None, 90));
     }
 }
