@@ -206,12 +206,14 @@ fn adapter_start(config: &ServeConfig, peer: TcpListener, entropy: Entropy) -> S
         disk_reserve_bytes: config.disk_reserve_bytes,
         log_cache_bytes_max: limits::LOG_CACHE_BYTES_MAX,
         log_segment_bytes: limits::LOG_SEGMENT_BYTES,
+        transfer_bytes_per_second: config.transfer_bytes_per_second,
         entropy: entropy.clone(),
         on_fatal: raft::exit_process(),
     };
     Start {
         consensus,
         peer,
+        snapshot_every_entries: config.snapshot_every_entries,
         settings: config.cluster.to_proto(),
         propose_settings: !config.cluster_given.is_empty(),
         parser: config.engine.parser,

@@ -169,6 +169,9 @@ pub const FANOUT_ASKS_MAX: usize = 1024;
 pub const RELAY_QUEUE_MAX: usize = 1024;
 /// Largest message between nodes: an entry and its envelope.
 pub const PEER_MESSAGE_BYTES_MAX: usize = 9 * 1024 * 1024;
+/// How long a read waits until this node has applied what its caller has seen elsewhere; then it is
+/// refused as `unavailable`. A node that lags by more is of no use to the caller.
+pub const READ_WAIT_DEADLINE: Duration = Duration::from_secs(2);
 /// Positions of one page of a replay.
 pub const REPLAY_PAGE_EVENTS: usize = 256;
 /// Entries of the log that one replay holds at once. Each may be a whole batch, however little of
@@ -198,10 +201,14 @@ pub const SOCKET_REQUESTS_MAX: usize = 1024;
 /// the PING behind it, one until the next when more was written meanwhile, one for the PONG. What
 /// lags more is listed by itself when the log is told what all clients of a node have.
 pub const ACKNOWLEDGE_BEHIND_PERIODS: usize = 3;
-/// Entries after which a group's state is written as a snapshot; bounds the replay of a restart.
-pub const SNAPSHOT_EVERY_ENTRIES: u64 = 100_000;
-/// Bytes of commands after which the same happens; bounds the log that no retained event needs.
+/// Bytes of commands after which a group's state is written as a snapshot, however few they are;
+/// bounds the log that no retained event needs.
 pub const SNAPSHOT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
+/// Slowest rate at which a node may be told to send snapshots and history, in bytes per second:
+/// below, the largest entry would take longer than its receiver waits.
+pub const TRANSFER_BYTES_PER_SECOND_MIN: u64 = 1024 * 1024;
+/// Entries that are looked for at other nodes in one step of a backfill.
+pub const BACKFILL_STEP_ENTRIES: usize = 64 * 1024;
 /// Bytes of log entries kept in memory, over all groups.
 pub const LOG_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one file of the log, preallocated; space comes back by files. A larger entry gets a

@@ -180,10 +180,19 @@ metrics_table! {
         "Bytes of log files removed because nobody needs them any more";
     Counter log_copied_bytes() "roomcast_log_copied_bytes_total"
         "Bytes copied to archives, so that the segments they stood in could go";
+    Gauge history_holes(group) "roomcast_history_holes"
+        "Entries with events that can be replayed and that this node's log lacks, by group: after \
+         a snapshot from another node they are fetched from the others";
+    Counter backfilled_bytes() "roomcast_backfilled_bytes_total"
+        "Bytes of entries that were fetched from other nodes and stored";
     Counter entries_applied() "roomcast_entries_applied_total"
         "Entries applied";
     Counter snapshots() "roomcast_snapshots_total"
         "Snapshots built";
+    Counter snapshots_resumed() "roomcast_snapshots_resumed_total"
+        "Transfers of a snapshot to another node that went on where an earlier one broke";
+    Counter transfer_sent_bytes(kind) "roomcast_transfer_sent_bytes_total"
+        "Bytes sent to other nodes in bulk, by kind: snapshot, history";
     Counter detaches() "roomcast_detaches_total"
         "Incarnations whose lease ran out, proposed by this node as leader";
     Counter acknowledge_reports() "roomcast_acknowledge_reports_total"

@@ -9,6 +9,7 @@ use roomcast_proto::socketio::Parser;
 use tokio::sync::mpsc;
 
 use super::acknowledge;
+use super::backfill;
 use super::group::{Group, Parts};
 use super::peers::Peers;
 use super::relay::Relay;
@@ -30,6 +31,8 @@ pub struct Start {
     pub consensus: Config,
     /// The peer port.
     pub peer: tokio::net::TcpListener,
+    /// Entries after which a group's state is written as a snapshot.
+    pub snapshot_every_entries: u64,
     /// Proposed when this node founds a log; never used directly.
     pub settings: Settings,
     /// Propose `settings` to a cluster that has others.
@@ -97,7 +100,9 @@ impl Adapter {
         });
         peers.serve(&adapter);
         tokio::spawn(renewal::run(Arc::clone(&adapter)));
-        tokio::spawn(retention::run(Arc::clone(&adapter)));
+        let every = start.snapshot_every_entries;
+        tokio::spawn(retention::run(Arc::clone(&adapter), every));
+        tokio::spawn(backfill::run(Arc::clone(&adapter)));
         if start.propose_settings {
             tokio::spawn(renewal::propose_settings(
                 Arc::clone(&adapter),

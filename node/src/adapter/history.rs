@@ -10,6 +10,7 @@ use roomcast_proto::command::{Command, Op, Publish, command::Body, op::Kind};
 use roomcast_proto::ops::Ops;
 
 use crate::ids::{GroupId, Position};
+use crate::limits;
 use crate::raft::Consensus;
 use crate::state::Event;
 
@@ -29,6 +30,21 @@ impl History {
     /// Entries up to here can be read.
     pub(crate) fn applied(&self) -> u64 {
         self.consensus.status(self.group).applied
+    }
+
+    /// Waits until entries up to here are applied; false when that takes too long.
+    pub(crate) async fn reaches(&self, index: u64) -> bool {
+        let mut status = self.consensus.watch(self.group);
+        let reached = async {
+            while self.applied() < index {
+                if status.changed().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        let reached = tokio::time::timeout(limits::READ_WAIT_DEADLINE, reached);
+        reached.await.unwrap_or(false)
     }
 
     /// The events at `positions`, in that order. Positions are in ascending order.

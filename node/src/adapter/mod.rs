@@ -2,6 +2,7 @@
 //! through its fan-out. In reading order: the road in, the log's meaning here, the road out.
 
 mod acknowledge;
+mod backfill;
 mod catch_up;
 mod completion;
 mod courier;

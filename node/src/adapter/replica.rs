@@ -37,6 +37,8 @@ pub(crate) struct Replica {
     entries_applied: metrics::Counter,
     /// Bytes of commands applied by this process.
     bytes_applied: AtomicU64,
+    /// Snapshots that replaced the state.
+    restores: AtomicU64,
 }
 
 impl std::fmt::Debug for Replica {
@@ -57,6 +59,7 @@ impl Replica {
             listening: AtomicBool::new(false),
             entries_applied: crate::metrics::entries_applied(),
             bytes_applied: AtomicU64::new(0),
+            restores: AtomicU64::new(0),
         }
     }
 
@@ -73,6 +76,12 @@ impl Replica {
     /// Bytes of commands applied by this process.
     pub(crate) fn bytes_applied(&self) -> u64 {
         self.bytes_applied.load(Ordering::Relaxed)
+    }
+
+    /// How often a snapshot has replaced the state, the one at start included: after that the log
+    /// may lack what the state needs.
+    pub(crate) fn restores(&self) -> u64 {
+        self.restores.load(Ordering::Acquire)
     }
 
     async fn report(&self, applied: Applied) {
@@ -139,6 +148,7 @@ impl StateMachine for Replica {
         self.epoch
             .store(state.epoch().unwrap_or(0), Ordering::Release);
         *self.state.write() = state;
+        self.restores.fetch_add(1, Ordering::Release);
         self.report(Applied::Restored).await;
         Ok(())
     }

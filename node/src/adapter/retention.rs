@@ -26,27 +26,27 @@ struct Kept {
     bytes: u64,
 }
 
-/// Runs until the node stops.
-pub(crate) async fn run(adapter: Arc<Adapter>) {
+/// Runs until the node stops; `every_entries` is how many entries make a snapshot due.
+pub(crate) async fn run(adapter: Arc<Adapter>, every_entries: u64) {
     let mut every = tokio::time::interval(LOOK_EVERY);
     let mut kept = vec![Kept::default(); adapter.groups().len()];
     loop {
         for (group, kept) in adapter.groups().iter().zip(&mut kept) {
             every.tick().await;
-            look(&adapter, group, kept).await;
+            look(&adapter, group, kept, every_entries).await;
         }
         reclaim(&adapter).await;
     }
 }
 
-async fn look(adapter: &Adapter, group: &Group, kept: &mut Kept) {
+async fn look(adapter: &Adapter, group: &Group, kept: &mut Kept, every_entries: u64) {
     let consensus = adapter.consensus();
     let status = consensus.status(group.id);
     let bytes = group.replica.bytes_applied();
     // What a disk that is nearly full can give back it gives back, though a node that was away may
     // then need a snapshot: else a small disk would stay full of what only Raft may still want.
     let low = !consensus.has_space();
-    let due = status.applied.saturating_sub(kept.snapshot) >= limits::SNAPSHOT_EVERY_ENTRIES
+    let due = status.applied.saturating_sub(kept.snapshot) >= every_entries
         || bytes.saturating_sub(kept.bytes) >= limits::SNAPSHOT_EVERY_BYTES
         || low && status.applied > kept.snapshot;
     if due {

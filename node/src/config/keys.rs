@@ -136,6 +136,20 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         Node,
+        "snapshot-every-entries",
+        "N",
+        Some("100000"),
+        "Entries of a group's log after which its state is written; what a restart reads at most",
+    ),
+    key(
+        Node,
+        "transfer-bytes-per-second",
+        "BYTES",
+        Some("64MiB"),
+        "How fast this node sends snapshots and old events to others that lack them; from 1MiB",
+    ),
+    key(
+        Node,
         "client-addr",
         "IP:PORT",
         Some("127.0.0.1:3000"),

@@ -93,6 +93,10 @@ pub struct ServeConfig {
     pub data_dir: PathBuf,
     /// Bytes of its disk that are left free.
     pub disk_reserve_bytes: u64,
+    /// Entries after which a group's state is written as a snapshot.
+    pub snapshot_every_entries: u64,
+    /// Bytes of snapshots and history that it sends to other nodes per second.
+    pub transfer_bytes_per_second: u64,
     /// Client port.
     pub client_addr: SocketAddr,
     /// API port.
@@ -142,6 +146,9 @@ impl ServeConfig {
         });
         let data_dir = reader.required("data-dir", "DIR", future_directory);
         let disk_reserve_bytes = reader.bytes("disk-reserve-bytes", 0..=1 << 40);
+        let snapshot_every_entries = reader.small("snapshot-every-entries", 100..=10_000_000);
+        let rates = limits::TRANSFER_BYTES_PER_SECOND_MIN..=1 << 40;
+        let transfer_bytes_per_second = reader.bytes("transfer-bytes-per-second", rates);
         let client_addr = reader.listen("client-addr");
         let api_addr = reader.listen("api-addr");
         let peer_addr = reader.listen("peer-addr");
@@ -176,6 +183,8 @@ impl ServeConfig {
             node_id,
             data_dir: data_dir?,
             disk_reserve_bytes: disk_reserve_bytes?,
+            snapshot_every_entries: snapshot_every_entries?.into(),
+            transfer_bytes_per_second: transfer_bytes_per_second?,
             client_addr: client_addr?,
             api_addr: api_addr?,
             peer_addr: peer_addr?,

@@ -124,6 +124,7 @@ fn every_key_can_come_from_each_source() {
         node_id = 2
         data_dir = "d"
         disk_reserve_bytes = "1GiB"
+        transfer_bytes_per_second = "8MiB"
         client_addr = "0.0.0.0:1"
         api_addr = "0.0.0.0:2"
         peer_addr = "[::]:3"
@@ -154,6 +155,11 @@ fn every_key_can_come_from_each_source() {
         ("node-id", "ROOMCAST_NODE_ID", "2"),
         ("data-dir", "ROOMCAST_DATA_DIR", "d"),
         ("disk-reserve-bytes", "ROOMCAST_DISK_RESERVE_BYTES", "1GiB"),
+        (
+            "transfer-bytes-per-second",
+            "ROOMCAST_TRANSFER_BYTES_PER_SECOND",
+            "8MiB",
+        ),
         ("client-addr", "ROOMCAST_CLIENT_ADDR", "0.0.0.0:1"),
         ("api-addr", "ROOMCAST_API_ADDR", "0.0.0.0:2"),
         ("peer-addr", "ROOMCAST_PEER_ADDR", "[::]:3"),
@@ -184,6 +190,8 @@ node-id | one | `one` is no whole number => 1 to
 data-dir |  | is empty => a directory
 data-dir | Cargo.toml/x | `Cargo.toml` is no directory =>
 disk-reserve-bytes | much | `much` is no size =>
+snapshot-every-entries | 10 | `10` is out of bounds => 100 to
+transfer-bytes-per-second | 100KiB | `100KiB` is out of bounds => 1MiB to
 client-addr | 3001 | `3001` is no address to listen on => IP:PORT
 api-addr | localhost:1 | `localhost:1` is no address to listen on =>
 peer-addr | 127.0.0.1:99999 | `127.0.0.1:99999` is no address to listen on =>

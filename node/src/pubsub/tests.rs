@@ -1,5 +1,6 @@
 //! Requests and refusals in literal text, against a real one-node cluster.
 
+use roomcast_proto::offset::Offset;
 use serde_json::{Value, json};
 
 use super::Pubsub;
@@ -319,6 +320,39 @@ async fn history_comes_oldest_first_with_placeholders_numbered_through() {
         (&none["events"], &none["complete"]),
         (&json!([]), &json!(true))
     );
+    node.end().await;
+}
+
+/// Its reader has seen that position at another node, which is ahead of this one.
+#[tokio::test]
+async fn history_waits_for_what_its_reader_has_seen_and_refuses_what_does_not_come() {
+    let node = node().await;
+    let mut wire = node.joined().await;
+    let mut other = node.joined().await;
+    let seen = wire.ask(r#"["publish","r","e",1]"#).await;
+    let seen: Offset = seen["offset"].as_str().unwrap().parse().unwrap();
+    let ahead = |by: u64| Offset {
+        index: seen.index + by,
+        ..seen
+    };
+    let began = tokio::time::Instant::now();
+    let question = json!({ "after": ahead(1000).to_string() });
+    let refused = wire.ask(&format!(r#"["history","r",{question}]"#)).await;
+    assert_eq!(refused["error"]["code"], "unavailable", "{refused}");
+    assert!(began.elapsed() >= limits::READ_WAIT_DEADLINE);
+
+    let question = json!({ "after": ahead(2).to_string() });
+    wire.send(&format!(r#"421["history","r",{question}]"#))
+        .await;
+    let began = tokio::time::Instant::now();
+    let mut last = seen;
+    while last.index < ahead(2).index {
+        let published = other.ask(r#"["publish","elsewhere","e",2]"#).await;
+        last = published["offset"].as_str().unwrap().parse().unwrap();
+    }
+    let answer = wire.next().await;
+    assert!(answer.contains(r#""ok":true"#), "{answer}");
+    assert!(began.elapsed() < limits::READ_WAIT_DEADLINE);
     node.end().await;
 }
 

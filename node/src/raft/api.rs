@@ -130,7 +130,7 @@ pub struct Timings {
     pub election_min: Duration,
     /// Longest such wait; also the leader's lease.
     pub election_max: Duration,
-    /// A snapshot must be sent and installed within this.
+    /// A snapshot must be made within this, and, once it is received, installed.
     pub install_snapshot: Duration,
 }
 
@@ -180,6 +180,9 @@ pub struct Config {
     pub log_cache_bytes_max: usize,
     /// Size of one file of the log, bytes.
     pub log_segment_bytes: u32,
+    /// Bytes of snapshots and of history that this node sends per second, over all groups and
+    /// peers.
+    pub transfer_bytes_per_second: u64,
     /// Makes the cluster's id.
     pub entropy: Entropy,
     /// What to do when this node must not go on.
@@ -197,6 +200,7 @@ impl std::fmt::Debug for Config {
             .field("disk_reserve_bytes", &self.disk_reserve_bytes)
             .field("log_cache_bytes_max", &self.log_cache_bytes_max)
             .field("log_segment_bytes", &self.log_segment_bytes)
+            .field("transfer_bytes_per_second", &self.transfer_bytes_per_second)
             .finish_non_exhaustive()
     }
 }

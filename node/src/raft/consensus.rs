@@ -28,7 +28,6 @@ use super::group::Group;
 use super::identity::{self, Identity};
 use super::peers::{Class, Peers};
 use super::service::Local;
-use super::settings::QUESTION_TIMEOUT;
 use super::space;
 use super::start;
 use super::state_machine::blocking;
@@ -43,16 +42,16 @@ const SERVER_STOP: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Consensus {
     /// What clones share.
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     /// This node.
-    local: Arc<Local>,
+    pub(super) local: Arc<Local>,
     /// The groups, by number.
     groups: Vec<Arc<Group>>,
     /// Their log.
-    wal: Wal,
+    pub(super) wal: Wal,
     /// The peer port.
     server: Mutex<Option<JoinHandle<()>>>,
     /// Ends the peer port and its connections.
@@ -88,7 +87,8 @@ impl Consensus {
         let lock = identity::lock(&config.data_dir)?;
         let stored = Identity::load(&config.data_dir)?;
         start::check_owner(&config, stored.as_ref())?;
-        let peers = Arc::new(Peers::new(config.node_id, &config.initial_cluster));
+        let rate = config.transfer_bytes_per_second;
+        let peers = Arc::new(Peers::new(config.node_id, &config.initial_cluster, rate));
         let local = Arc::new(start::local(&config, peers.clone(), stored.as_ref()));
         let token = CancellationToken::new();
         let stop_on_drop = token.clone().drop_guard();
@@ -190,77 +190,6 @@ impl Consensus {
         self.group(group).read(indexes).await
     }
 
-    /// As [`Self::read`], and what is missing here from other members. All or nothing.
-    ///
-    /// # Errors
-    /// [`ReadError::Hole`] when no member that answers has all of them.
-    pub async fn read_remote(
-        &self,
-        group: GroupId,
-        indexes: &[u64],
-    ) -> Result<Vec<(u64, Bytes)>, ReadError> {
-        let hole = match self.read(group, indexes).await {
-            Err(hole @ ReadError::Hole { .. }) => hole,
-            here => return here,
-        };
-        let leader = self.status(group).leader;
-        let mut members: Vec<NodeId> = self.members().iter().map(|member| member.id).collect();
-        members.retain(|&id| id != self.node_id());
-        // The leader has applied most.
-        members.sort_by_key(|&id| Some(id) != leader);
-        let mut found = Vec::with_capacity(indexes.len());
-        for member in members {
-            while found.len() < indexes.len() {
-                let wanted = &indexes[found.len()..];
-                let page = self.ask_entries(member, group, wanted).await;
-                if page.is_empty() {
-                    break;
-                }
-                found.extend(page);
-            }
-        }
-        if found.len() < indexes.len() {
-            Err(hole)
-        } else {
-            Ok(found)
-        }
-    }
-
-    /// The first of the wanted commands, as many as a member gives; none when it has none of them.
-    async fn ask_entries(
-        &self,
-        member: NodeId,
-        group: GroupId,
-        wanted: &[u64],
-    ) -> Vec<(u64, Bytes)> {
-        let Some(mut client) = self.inner.local.peers.client(member, Class::Traffic) else {
-            return Vec::new();
-        };
-        let request = pb::ReadEntriesRequest {
-            header: Some(self.header(member)),
-            group,
-            indexes: wanted.to_vec(),
-        };
-        let answer = tokio::time::timeout(QUESTION_TIMEOUT, client.read_entries(request)).await;
-        let entries = match answer {
-            Ok(Ok(answer)) => answer.into_inner().entries,
-            Ok(Err(status)) => {
-                tracing::debug!(member, group, error = %status, "entries not read");
-                return Vec::new();
-            }
-            Err(_) => return Vec::new(),
-        };
-        let command = |(entry, &index): (pb::Entry, &u64)| match entry.payload {
-            Some(pb::entry::Payload::Command(command))
-                if entry.log_id.is_some_and(|id| id.index == index) =>
-            {
-                Some((index, command))
-            }
-            _ => None,
-        };
-        entries.into_iter().zip(wanted).map_while(command).collect()
-    }
-
     /// Makes a snapshot of at least what is applied now, and returns its last index.
     ///
     /// # Errors
@@ -269,14 +198,13 @@ impl Consensus {
         self.group(group).snapshot().await
     }
 
-    /// Lets the log go up to and including an index, never beyond the last snapshot. Not at once:
-    /// a leader waits for replication that is reading there.
+    /// Lets the log go up to and including an index, never beyond the last snapshot, nor beyond one
+    /// that is being sent. Not at once: a leader waits for replication that is reading there.
     ///
     /// # Errors
     /// The group is stopped.
     pub async fn purge(&self, group: GroupId, upto_index: u64) -> Result<(), SnapshotError> {
-        let purge = self.group(group).raft.trigger().purge_log(upto_index).await;
-        purge.map_err(|_| SnapshotError::Stopped)
+        self.group(group).purge(upto_index).await
     }
 
     /// Removes files of the log of which nothing is needed any more: neither by Raft nor by
@@ -290,6 +218,12 @@ impl Consensus {
     ) -> io::Result<Reclaimed> {
         let wal = self.inner.wal.clone();
         blocking(move || wal.reclaim(&needs)).await
+    }
+
+    /// Bytes of snapshots and history that were sent.
+    #[cfg(test)]
+    pub(super) fn bulk_bytes(&self) -> u64 {
+        self.inner.local.peers.bulk.taken()
     }
 
     /// Bytes of the log's files, and bytes that it keeps in memory.

@@ -1,5 +1,6 @@
 //! One Raft group of this node: openraft's handle, the log, and the status that others watch.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -30,9 +31,10 @@ use super::peers::Peers;
 use super::settings::{ENTRY_BYTES_MAX, raft_config};
 use super::snapshot::{SnapshotFile, SnapshotStore};
 use super::state_machine::{Machine, blocking};
-use super::types::{Proposal, TypeConfig, Vote};
+use super::transfer::{Arriving, Sendings};
+use super::types::{LogEntry, Proposal, TypeConfig, Vote};
 use crate::ids::{GroupId, NodeId};
-use crate::wal::Wal;
+use crate::wal::{Space, Wal};
 
 /// How often a snapshot is asked for again while an older one is being built.
 const SNAPSHOT_RETRY: Duration = Duration::from_millis(500);
@@ -43,8 +45,6 @@ pub(crate) struct Group {
     pub(crate) id: GroupId,
     /// openraft's handle.
     pub(crate) raft: Raft<TypeConfig, Machine>,
-    /// Its snapshots.
-    pub(crate) snapshots: Arc<SnapshotStore>,
     /// Its log.
     log: LogStore,
     /// The log of all groups, for the space that it has.
@@ -61,6 +61,10 @@ pub(crate) struct Group {
     stopping: Arc<AtomicBool>,
     /// Longest time a snapshot may take.
     snapshot_timeout: Duration,
+    /// A snapshot that this node receives.
+    pub(crate) arriving: Arriving,
+    /// Snapshots that this node sends.
+    sendings: Arc<Sendings>,
 }
 
 impl Group {
@@ -83,11 +87,13 @@ impl Group {
         });
         let snapshots = opened.await.map_err(|e| failed(e.to_string()))?;
         let applied = Arc::new(AtomicU64::new(0));
-        let machine = Machine::new(state, snapshots.clone(), applied.clone());
+        let sendings = Arc::new(Sendings::default());
+        let machine = Machine::new(state, snapshots.clone(), sendings.clone(), applied.clone());
         let network = Network {
             peers,
             group: id,
             vote_timeout: config.timings.election_min * 2 / 3,
+            sendings: sendings.clone(),
         };
         let raft_config = raft_config(&config.timings)?;
         let raft = Raft::new(config.node_id, raft_config, network, log.clone(), machine).await;
@@ -118,7 +124,8 @@ impl Group {
         Ok(Self {
             id,
             raft,
-            snapshots,
+            arriving: Arriving::new(snapshots),
+            sendings,
             log,
             wal: wal.clone(),
             gate,
@@ -183,6 +190,31 @@ impl Group {
         }
     }
 
+    /// Those of these commands that are here, see [`LogStore::some_commands`].
+    pub(crate) async fn read_some(
+        &self,
+        indexes: Vec<u64>,
+        bytes_max: usize,
+    ) -> io::Result<(Vec<LogEntry>, usize)> {
+        let (applied, log) = (self.applied(), self.log.clone());
+        // What is not applied may still be replaced by another leader's entry.
+        let end = indexes.iter().position(|&index| index > applied);
+        let known = end.unwrap_or(indexes.len());
+        let count = indexes.len();
+        blocking(move || {
+            let (found, looked_at) = log.some_commands(&indexes[..known], bytes_max)?;
+            let looked_at = if looked_at == known { count } else { looked_at };
+            Ok((found, looked_at))
+        })
+        .await
+    }
+
+    /// Which of these entries are not in this node's log.
+    pub(crate) async fn lacking(&self, indexes: Vec<u64>) -> io::Result<Vec<u64>> {
+        let log = self.log.clone();
+        blocking(move || Ok(log.lacking(&indexes))).await
+    }
+
     /// Makes a snapshot of at least what is applied now; returns its last index.
     pub(crate) async fn snapshot(&self) -> Result<u64, SnapshotError> {
         let wanted = self.applied.load(Ordering::Acquire);
@@ -193,6 +225,7 @@ impl Group {
             if let Some(made) = made
                 && made >= wanted
             {
+                self.arriving.forget_upto(metrics.borrow_watched().snapshot);
                 return Ok(made);
             }
             // Ignored while another one is being built.
@@ -222,6 +255,31 @@ impl Group {
             install::install(&raft, vote, file).await
         });
         installed.await.map_err(|e| e.to_string())?
+    }
+
+    /// Lets the log go up to an index. What a receiver of a snapshot needs behind it stays while
+    /// it moves, unless the disk has no room: else a transfer that takes longer than the log lasts
+    /// would be followed by another one for ever.
+    pub(crate) async fn purge(&self, upto: u64) -> Result<(), SnapshotError> {
+        let upto = match self.wal.space() {
+            Space::Enough => self.sendings.hold(upto, &self.matched()),
+            _ => upto,
+        };
+        let purge = self.raft.trigger().purge_log(upto).await;
+        purge.map_err(|_| SnapshotError::Stopped)
+    }
+
+    /// How much of the log each node has, when this one leads.
+    fn matched(&self) -> BTreeMap<NodeId, u64> {
+        let replication = self.raft.metrics().borrow_watched().replication.clone();
+        let matched = replication.into_iter().flatten();
+        let matched = matched.filter_map(|(node, id)| Some((node, id?.index)));
+        matched.collect()
+    }
+
+    /// Last applied index, exact.
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
     }
 
     /// Stops openraft; the log is closed when all groups have stopped.

@@ -44,6 +44,35 @@ impl LogStore {
         self.log.marks().first()
     }
 
+    /// Those of these commands that are here, in the order asked for: at least one when there is
+    /// one, and no more than `bytes_max` with it. Also how many indexes were looked at. Blocks.
+    pub(crate) fn some_commands(
+        &self,
+        indexes: &[u64],
+        bytes_max: usize,
+    ) -> io::Result<(Vec<LogEntry>, usize)> {
+        let mut found: Vec<LogEntry> = Vec::new();
+        let mut bytes = 0;
+        for (at, &index) in indexes.iter().enumerate() {
+            let Some(entry) = self.entry(index)? else {
+                continue;
+            };
+            if let Content::Command(command) = &entry.content {
+                bytes += command.len();
+                if bytes > bytes_max && !found.is_empty() {
+                    return Ok((found, at));
+                }
+                found.push(entry);
+            }
+        }
+        Ok((found, indexes.len()))
+    }
+
+    /// Which of these entries are not here.
+    pub(crate) fn lacking(&self, indexes: &[u64]) -> Vec<u64> {
+        self.log.lacking(indexes)
+    }
+
     /// Commands by index, in the order asked for. Blocks on the disk when they are not cached.
     /// The caller asks for applied entries only.
     pub(crate) fn commands(&self, indexes: &[u64]) -> Result<Vec<(u64, Bytes)>, ReadError> {
@@ -140,7 +169,7 @@ fn to_entry(record: Record) -> io::Result<LogEntry> {
     })
 }
 
-fn to_record(entry: LogEntry) -> Record {
+pub(crate) fn to_record(entry: LogEntry) -> Record {
     let (kind, payload) = match entry.content {
         Content::Blank => (KIND_BLANK, Bytes::new()),
         Content::Command(command) => (KIND_COMMAND, command),

@@ -12,6 +12,7 @@ mod convert;
 mod founding;
 mod gate;
 mod group;
+mod history;
 mod identity;
 mod install;
 mod log_store;
@@ -24,6 +25,7 @@ mod snapshot;
 mod space;
 mod start;
 mod state_machine;
+mod transfer;
 mod types;
 
 #[cfg(test)]
@@ -36,5 +38,6 @@ pub use api::{
     Timings, UpgradeStream, exit_process,
 };
 pub use consensus::Consensus;
+pub use history::Backfilled;
 pub use identity::stored_groups;
 pub use settings::{ENTRY_BYTES_MAX, MESSAGE_BYTES_MAX};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, stream};
 use openraft::base::{BoxFuture, BoxStream as RaftStream};
-use openraft::errors::{NetworkError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::errors::{ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{
     Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption,
 };
@@ -20,20 +20,18 @@ use openraft::{OptionalSend, RaftNetworkFactory};
 use parking_lot::Mutex;
 use roomcast_proto::peer as pb;
 use roomcast_proto::peer::peer_client::PeerClient;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::convert::{
-    append_to_wire, log_id_to_wire, outcome_from_wire, snapshot_meta_to_wire, vote_from_wire,
-    vote_response_from_wire, vote_to_wire,
+    append_to_wire, log_id_to_wire, outcome_from_wire, vote_response_from_wire, vote_to_wire,
 };
 use super::peers::{Class, Peers};
-use super::settings::{APPEND_TIMEOUT, SNAPSHOT_CHUNK_BYTES};
+use super::settings::APPEND_TIMEOUT;
 use super::snapshot::SnapshotFile;
 use super::state_machine::MachineSnapshot;
+use super::transfer::{Outgoing, Sendings};
 use super::types::{PeerNode, RpcError, TypeConfig, Vote};
 use crate::ids::{GroupId, NodeId};
 
@@ -45,6 +43,8 @@ pub(crate) struct Network {
     pub(crate) group: GroupId,
     /// Deadline of a vote: shorter than the shortest election timeout, or elections never end.
     pub(crate) vote_timeout: Duration,
+    /// The group's snapshots on their way.
+    pub(crate) sendings: Arc<Sendings>,
 }
 
 /// One group's client to one node.
@@ -59,6 +59,8 @@ pub(crate) struct Link {
     class: Class,
     /// See [`Network::vote_timeout`].
     vote_timeout: Duration,
+    /// See [`Network::sendings`].
+    sendings: Arc<Sendings>,
 }
 
 impl Network {
@@ -70,6 +72,7 @@ impl Network {
             target,
             class,
             vote_timeout: self.vote_timeout,
+            sendings: self.sendings.clone(),
         }
     }
 }
@@ -311,70 +314,39 @@ impl NetSnapshot<TypeConfig> for Link {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let failed = |reason: String| NetworkError::from_string(reason);
-        let chunks = read_chunks(self.peers.header(self.target), self.group, &vote, snapshot);
-        let mut client = self
-            .client(Class::Bulk)
-            .map_err(|e| failed(e.to_string()))?;
-        let answer = tokio::time::timeout(option.hard_ttl(), client.snapshot(chunks));
+        let unreachable = |reason: String| Unreachable::<TypeConfig>::from_string(reason);
+        let client = self.client(Class::Bulk);
+        let outgoing = Outgoing {
+            client: client.map_err(|status| unreachable(status.to_string()))?,
+            peers: self.peers.clone(),
+            target: self.target,
+            group: self.group,
+            vote,
+            file: snapshot.snapshot,
+            sendings: self.sendings.clone(),
+            install_timeout: option.hard_ttl(),
+        };
         let answer = tokio::select! {
             biased;
-            closed = cancel => return Err(closed.into()),
-            answer = answer => answer,
+            closed = cancel => {
+                self.sendings.ended(self.target);
+                return Err(closed.into());
+            }
+            answer = outgoing.send() => answer,
         };
-        let answer = answer
-            .map_err(|_| StreamingError::from(Unreachable::from_string("snapshot took too long")))?
-            .map_err(|status| {
+        match answer {
+            Ok(vote) => Ok(SnapshotResponse::new(vote)),
+            // Openraft waits a moment and calls again; the receiver has kept what it has.
+            Err(status) => {
                 let reason = format!("{:?}: {}", status.code(), status.message());
-                StreamingError::from(Unreachable::from_string(reason))
-            })?;
-        let vote = vote_from_wire(answer.into_inner().vote).map_err(|e| failed(e.to_string()))?;
-        Ok(SnapshotResponse::new(vote))
-    }
-}
-
-/// A snapshot as messages, read from disk as the peer takes them. Ends early when the disk fails:
-/// the receiver then misses the last chunk.
-fn read_chunks(
-    header: pb::Header,
-    group: GroupId,
-    vote: &Vote,
-    snapshot: MachineSnapshot,
-) -> impl Stream<Item = pb::SnapshotChunk> + use<> {
-    let (chunks, taken) = mpsc::channel(2);
-    let file = snapshot.snapshot;
-    let mut first = Some((
-        header,
-        vote_to_wire(vote),
-        snapshot_meta_to_wire(&snapshot.meta),
-    ));
-    tokio::task::spawn_blocking(move || {
-        let mut offset = 0;
-        loop {
-            let data = match file.read(offset, SNAPSHOT_CHUNK_BYTES) {
-                Ok(data) => data,
-                Err(e) => return tracing::error!(error = %e, "snapshot not readable"),
-            };
-            let end = offset + data.len() as u64;
-            let mut chunk = pb::SnapshotChunk {
-                group,
-                offset,
-                checksum: xxh3_64(&data),
-                data,
-                last: end >= file.state_len,
-                ..pb::SnapshotChunk::default()
-            };
-            if let Some((header, vote, meta)) = first.take() {
-                chunk.header = Some(header);
-                chunk.vote = Some(vote);
-                chunk.meta = Some(meta);
+                tracing::debug!(
+                    node = self.target,
+                    group = self.group,
+                    reason,
+                    "the transfer of a snapshot broke"
+                );
+                Err(unreachable(reason).into())
             }
-            let last = chunk.last;
-            if chunks.blocking_send(chunk).is_err() || last {
-                return;
-            }
-            offset = end;
         }
-    });
-    tokio_stream::wrappers::ReceiverStream::new(taken)
+    }
 }

@@ -15,6 +15,7 @@ use super::settings::{
     CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
     MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES,
 };
+use super::transfer::Bandwidth;
 use crate::ids::NodeId;
 
 /// Classes of traffic; each has a connection of its own, so that one never delays another.
@@ -46,11 +47,13 @@ pub(crate) struct Peers {
     learned: Mutex<BTreeMap<NodeId, String>>,
     /// Lazily connected; remade when the address has changed.
     links: Mutex<BTreeMap<(NodeId, Class), (String, Channel)>>,
+    /// How fast snapshots and history are sent to them.
+    pub(crate) bulk: Bandwidth,
 }
 
 impl Peers {
-    /// Knows only the configured addresses at first.
-    pub(crate) fn new(node_id: NodeId, configured: &[PeerAddress]) -> Self {
+    /// Knows only the configured addresses at first; sends in bulk `bulk_rate` bytes per second.
+    pub(crate) fn new(node_id: NodeId, configured: &[PeerAddress], bulk_rate: u64) -> Self {
         Self {
             node_id,
             cluster_id: OnceLock::new(),
@@ -60,6 +63,7 @@ impl Peers {
                 .collect(),
             learned: Mutex::default(),
             links: Mutex::default(),
+            bulk: Bandwidth::new(bulk_rate),
         }
     }
 
@@ -182,7 +186,7 @@ mod tests {
 
     #[test]
     fn only_messages_of_this_cluster_to_this_node_are_taken() {
-        let peers = Peers::new(2, &[]);
+        let peers = Peers::new(2, &[], 1);
         let header = |cluster: &str, from, to| pb::Header {
             cluster_id: cluster.into(),
             from,

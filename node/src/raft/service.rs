@@ -7,22 +7,20 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
+use prost::Message;
 use roomcast_proto::peer as pb;
 use roomcast_proto::peer::peer_server::Peer;
 use tonic::{Request, Response, Status, Streaming};
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::api::{PeerHandler, ProposeStream, ReadError, UpgradeStream};
+use super::api::{PeerHandler, ProposeStream, UpgradeStream};
 use super::convert::{
-    append_from_wire, entry_to_wire, outcome_to_wire, snapshot_meta_from_wire, transfer_from_wire,
-    vote_from_wire, vote_request_from_wire, vote_response_to_wire, vote_to_wire,
+    append_from_wire, entry_to_wire, outcome_to_wire, transfer_from_wire, vote_request_from_wire,
+    vote_response_to_wire,
 };
 use super::group::Group;
 use super::peers::Peers;
-use super::settings::ENTRY_BYTES_MAX;
-use super::snapshot::{SnapshotFile, SnapshotWriter};
-use super::state_machine::blocking;
-use super::types::{Content, LogEntry, log_id};
+use super::settings::{ENTRY_BYTES_MAX, PAGE_BYTES};
+use super::transfer::Incoming;
 use crate::ids::{GroupId, NodeId};
 use crate::wal::Space;
 
@@ -102,7 +100,7 @@ macro_rules! headed {
 headed!(
     AppendRequest,
     VoteRequest,
-    SnapshotChunk,
+    SnapshotOffer,
     TransferLeaderRequest,
     ProposeRequest,
     RenewRequest,
@@ -140,6 +138,7 @@ fn kept<T>(fault: &Fault, item: Result<T, Status>) -> Option<T> {
 impl Peer for Service {
     type AppendStream = BoxStream<'static, Result<pb::AppendResponse, Status>>;
     type ProposeStream = ProposeStream;
+    type SnapshotStream = BoxStream<'static, Result<pb::SnapshotResponse, Status>>;
     type UpgradeStream = UpgradeStream;
 
     async fn identify(
@@ -223,18 +222,17 @@ impl Peer for Service {
 
     async fn snapshot(
         &self,
-        request: Request<Streaming<pb::SnapshotChunk>>,
-    ) -> Result<Response<pb::SnapshotResponse>, Status> {
-        let (from, first, rest) = self.open(request).await?;
-        let group = self.local.group(first.group)?;
-        let vote = vote_from_wire(first.vote)?;
-        tracing::info!(from, group = group.id, "receiving a snapshot");
-        let file = receive(group, first, rest).await?;
-        let answer = group.install(vote, file).await;
-        let answer = answer.map_err(Status::unavailable)?;
-        Ok(Response::new(pb::SnapshotResponse {
-            vote: Some(vote_to_wire(&answer)),
-        }))
+        request: Request<Streaming<pb::SnapshotRequest>>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        let mut requests = request.into_inner();
+        let first = requests.message().await?.and_then(|first| first.step);
+        let Some(pb::snapshot_request::Step::Offer(offer)) = first else {
+            return Err(Status::invalid_argument("a snapshot begins with its offer"));
+        };
+        let from = self.check(&offer)?;
+        let group = self.local.group(offer.group)?;
+        let incoming = Incoming::begin(from, group, offer, requests).await?;
+        Ok(Response::new(incoming.answers().boxed()))
     }
 
     async fn transfer_leader(
@@ -283,26 +281,22 @@ impl Peer for Service {
         let message = request.into_inner();
         self.check(&message)?;
         let group = self.local.group(message.group)?;
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        for index in message.indexes {
-            let command = match group.read(&[index]).await {
-                Ok(mut one) => one.pop().map(|(_, command)| command).unwrap_or_default(),
-                Err(ReadError::Io(e)) => return Err(Status::internal(e.to_string())),
-                Err(ReadError::Hole { .. } | ReadError::NotACommand { .. }) => break,
-            };
-            bytes += command.len();
-            if bytes > ENTRY_BYTES_MAX && !entries.is_empty() {
-                break;
-            }
-            // Readers know entries by their index alone.
-            let entry = LogEntry {
-                log_id: log_id(0, index),
-                content: Content::Command(command),
-            };
-            entries.push(entry_to_wire(&entry));
+        let bytes_max = match message.background {
+            true => PAGE_BYTES,
+            false => ENTRY_BYTES_MAX,
+        };
+        let read = group.read_some(message.indexes, bytes_max).await;
+        let (entries, looked_at) = read.map_err(|e| Status::internal(e.to_string()))?;
+        let entries: Vec<_> = entries.iter().map(entry_to_wire).collect();
+        if message.background {
+            let bytes = entries.iter().map(Message::encoded_len).sum();
+            self.local.peers.bulk.take(bytes).await;
+            crate::metrics::transfer_sent_bytes("history").increment(bytes as u64);
         }
-        Ok(Response::new(pb::ReadEntriesResponse { entries }))
+        Ok(Response::new(pb::ReadEntriesResponse {
+            entries,
+            looked_at: u32::try_from(looked_at).unwrap_or(u32::MAX),
+        }))
     }
 
     async fn relay(
@@ -338,45 +332,4 @@ impl Peer for Service {
             .await
             .map(Response::new)
     }
-}
-
-/// Writes a snapshot to a file as it comes; the file is gone again if it does not become complete.
-async fn receive(
-    group: &Group,
-    first: pb::SnapshotChunk,
-    mut rest: Streaming<pb::SnapshotChunk>,
-) -> Result<SnapshotFile, Status> {
-    let disk = |e: std::io::Error| Status::internal(format!("snapshot not written: {e}"));
-    let missing = || Status::invalid_argument("meta data is missing");
-    let meta = snapshot_meta_from_wire(first.meta.clone().ok_or_else(missing)?)?;
-    let snapshots = group.snapshots.clone();
-    let mut writer = blocking(move || snapshots.begin(meta))
-        .await
-        .map_err(disk)?;
-    let mut chunk = first;
-    loop {
-        let last = chunk.last;
-        writer = write_chunk(writer, chunk).await?;
-        if last {
-            return blocking(move || writer.finish()).await.map_err(disk);
-        }
-        let ended = || Status::aborted("the snapshot ended early");
-        chunk = rest.message().await?.ok_or_else(ended)?;
-    }
-}
-
-async fn write_chunk(
-    mut writer: SnapshotWriter,
-    chunk: pb::SnapshotChunk,
-) -> Result<SnapshotWriter, Status> {
-    if chunk.offset != writer.state_len || chunk.checksum != xxh3_64(&chunk.data) {
-        return Err(Status::data_loss("a damaged piece of a snapshot"));
-    }
-    let written = blocking(move || {
-        writer.write(&chunk.data)?;
-        Ok(writer)
-    });
-    written
-        .await
-        .map_err(|e| Status::internal(format!("snapshot not written: {e}")))
 }

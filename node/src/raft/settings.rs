@@ -31,6 +31,13 @@ const _: () = assert!(
 
 /// A piece of a snapshot on the wire: small enough not to delay what shares the network.
 pub(crate) const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes of a snapshot on their way: enough to hide a round trip.
+pub(crate) const SNAPSHOT_WINDOW_BYTES: u64 = 4 * SNAPSHOT_CHUNK_BYTES as u64;
+/// A transfer of a snapshot in which nothing has moved for this long is given up and goes on over a
+/// new call. As a whole it may take as long as it needs.
+pub(crate) const SNAPSHOT_STALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A transfer that has not moved for this long does not keep the log behind its snapshot any more.
+pub(crate) const SNAPSHOT_HOLD: Duration = Duration::from_secs(60);
 
 /// How long a connection may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -42,6 +49,18 @@ pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) const APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 /// A question to one peer: identify, read entries.
 pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
+/// A question for entries that nobody waits for: the peer answers within its rate in bulk.
+pub(crate) const BACKFILL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Entries of one such question.
+pub(crate) const QUESTION_ENTRY_COUNT_MAX: usize = 4096;
+/// Bytes of fetched entries that are stored at once; more than a page, so that the files are few.
+pub(crate) const BACKFILL_STORE_BYTES: usize = 8 * 1024 * 1024;
+
+const _: () = assert!(
+    ENTRY_BYTES_MAX as u64
+        <= BACKFILL_TIMEOUT.as_secs() / 2 * crate::limits::TRANSFER_BYTES_PER_SECOND_MIN,
+    "the largest entry must pass before its receiver gives up"
+);
 /// Bytes in flight on one stream, and on one connection.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 /// Calls at once on one connection: some per group and class, one per forwarded request.

@@ -49,6 +49,8 @@ pub(crate) struct SnapshotFile {
     state_offset: u64,
     /// Length of the state.
     pub(crate) state_len: u64,
+    /// XXH3-64 of the state.
+    pub(crate) state_checksum: u64,
 }
 
 /// A file that is removed with its last handle unless it was given its final name.
@@ -202,7 +204,8 @@ impl SnapshotFile {
         }
         let mut stored = [0; 8];
         file.read_exact_at(&mut stored, state_offset + state_len)?;
-        if u64::from_be_bytes(stored) != checksum(&file, state_offset + state_len)? {
+        let (whole, state_checksum) = checksums(&file, state_offset, state_len)?;
+        if u64::from_be_bytes(stored) != whole {
             return Err(damaged("checksum"));
         }
         let place = Place {
@@ -215,6 +218,7 @@ impl SnapshotFile {
             place: Arc::new(place),
             state_offset,
             state_len,
+            state_checksum,
         })
     }
 
@@ -237,20 +241,27 @@ impl SnapshotFile {
     }
 }
 
-/// XXH3-64 of the file's beginning.
-fn checksum(file: &File, covered: u64) -> io::Result<u64> {
-    let mut hash = Xxh3::new();
+/// XXH3-64 of the file up to the end of its state, and of its state.
+fn checksums(file: &File, state_offset: u64, state_len: u64) -> io::Result<(u64, u64)> {
+    let (mut whole, mut state) = (Xxh3::new(), Xxh3::new());
     let mut buffer = vec![0; READ_BYTES];
     let mut at = 0;
-    while at < covered {
-        let piece = usize::try_from(covered - at)
-            .unwrap_or(READ_BYTES)
-            .min(READ_BYTES);
-        file.read_exact_at(&mut buffer[..piece], at)?;
-        hash.update(&buffer[..piece]);
-        at += piece as u64;
+    while at < state_offset + state_len {
+        // A piece is of the head or of the state.
+        let (hash_state, end) = match at < state_offset {
+            true => (false, state_offset),
+            false => (true, state_offset + state_len),
+        };
+        let left = usize::try_from(end - at).unwrap_or(READ_BYTES);
+        let piece = &mut buffer[..left.min(READ_BYTES)];
+        file.read_exact_at(piece, at)?;
+        whole.update(piece);
+        if hash_state {
+            state.update(piece);
+        }
+        at += piece.len() as u64;
     }
-    Ok(hash.digest())
+    Ok((whole.digest(), state.digest()))
 }
 
 /// A snapshot being written.
@@ -308,14 +319,16 @@ impl SnapshotWriter {
         let file = &self.place.file;
         file.write_all_at(&self.state_len.to_be_bytes(), self.state_offset - 8)?;
         // Read back rather than hashed on the way: the length stands before the state.
-        let covered = self.state_offset + self.state_len;
-        file.write_all_at(&checksum(file, covered)?.to_be_bytes(), covered)?;
+        let (whole, state_checksum) = checksums(file, self.state_offset, self.state_len)?;
+        let end = self.state_offset + self.state_len;
+        file.write_all_at(&whole.to_be_bytes(), end)?;
         file.sync_all()?;
         Ok(SnapshotFile {
             meta: self.meta,
             place: Arc::new(self.place),
             state_offset: self.state_offset,
             state_len: self.state_len,
+            state_checksum,
         })
     }
 }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::api::{Committed, FrozenState, StateMachine};
 use super::settings::PAGE_BYTES;
 use super::snapshot::{SnapshotFile, SnapshotStore};
+use super::transfer::Sendings;
 use super::types::{Content, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Commands handed to the state at once.
@@ -29,6 +30,8 @@ pub(crate) struct Machine {
     state: Arc<dyn StateMachine>,
     /// Its snapshots.
     snapshots: Arc<SnapshotStore>,
+    /// Those that are being sent.
+    sendings: Arc<Sendings>,
     /// Last applied entry; `None` at start: the state is in memory and is restored.
     applied: Option<LogId>,
     /// The same index for other tasks; 0 before the first.
@@ -55,12 +58,14 @@ impl Machine {
     pub(crate) fn new(
         state: Arc<dyn StateMachine>,
         snapshots: Arc<SnapshotStore>,
+        sendings: Arc<Sendings>,
         applied_index: Arc<AtomicU64>,
     ) -> Self {
         let membership = StoredMembership::default();
         Self {
             state,
             snapshots,
+            sendings,
             applied: None,
             applied_index,
             membership,
@@ -159,8 +164,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok(())
     }
 
+    /// What is to be sent: rather one that is on its way than a newer one, of which a receiver
+    /// would have nothing yet.
     async fn get_current_snapshot(&mut self) -> io::Result<Option<MachineSnapshot>> {
-        let current = self.snapshots.current();
+        let current = self.sendings.oldest().or_else(|| self.snapshots.current());
         Ok(current.map(|file| Snapshot {
             meta: file.meta.clone(),
             snapshot: file,

@@ -65,8 +65,12 @@ impl Socket {
     /// A page of a room's history: at most `limit` events, and at most
     /// [`limits::PAGE_BYTES_MAX`] of them beyond the first.
     ///
+    /// A start that this node has not applied yet is waited for: the page never ends before what
+    /// its reader has seen.
+    ///
     /// # Errors
-    /// `Unavailable` when neither this node nor a peer can read the events.
+    /// `Unavailable` when this node lags behind the start for too long, or when neither it nor a
+    /// peer can read the events.
     pub async fn history(
         &self,
         room: &str,
@@ -83,6 +87,11 @@ impl Socket {
                 state::HistoryFrom::After(Position::new(after.index, after.op))
             }
         };
+        if let state::HistoryFrom::After(after) = from
+            && !self.group.history.reaches(after.index).await
+        {
+            return Err(OperationError::Unavailable);
+        }
         let page = self
             .group
             .view()

@@ -211,6 +211,19 @@ impl GroupState {
         })
     }
 
+    /// The entries that hold a replayable payload, in ascending order.
+    #[must_use]
+    pub fn needed_entries(&self) -> Vec<u64> {
+        let events = self
+            .namespaces
+            .values()
+            .flat_map(|namespace| namespace.events.iter());
+        let mut needed: Vec<u64> = events.map(|event| event.position.index).collect();
+        needed.sort_unstable();
+        needed.dedup();
+        needed
+    }
+
     /// The last event of the group that there is or was in any namespace it has.
     #[must_use]
     pub fn last_event(&self) -> Position {

@@ -172,11 +172,13 @@ impl Index {
     /// Raft gives up what is up to `upto`. A jump beyond the last entry (a snapshot was installed)
     /// leaves of it what is surely committed.
     pub(super) fn purge(&mut self, upto: EntryId) {
+        // What was given up before is committed too; some of it may have been backfilled.
+        let committed = self.marks.committed.max(self.marks.purged);
+        let committed = committed.map_or(0, |id| id.index + 1);
         self.marks.purged = self.marks.purged.max(Some(upto));
         if self.marks.last >= Some(upto) {
             return;
         }
-        let committed = self.marks.committed.map_or(0, |id| id.index + 1);
         self.truncate(committed.min(self.marks.next()));
         self.set_aside();
         self.marks.last = Some(upto);
@@ -358,5 +360,10 @@ mod tests {
         index.push(id(7, 51), slot(1));
         assert_eq!(index.slot(51), Some(slot(1)));
         assert!(index.slot(9).is_none() && index.slot(1).is_some());
+        // What was backfilled below the first jump stays at the next one.
+        index.put(30, slot(2));
+        index.purge(id(8, 90));
+        assert!(index.slot(30).is_some() && index.slot(1).is_some() && index.slot(51).is_none());
+        assert_eq!((index.marks.next(), index.slot(90)), (91, None));
     }
 }

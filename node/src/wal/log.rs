@@ -270,7 +270,7 @@ pub(crate) struct GroupLog {
 }
 
 impl GroupLog {
-    fn index(&self) -> &Mutex<Index> {
+    pub(super) fn index(&self) -> &Mutex<Index> {
         &self.shared.groups[self.id as usize]
     }
 
@@ -346,7 +346,16 @@ impl GroupLog {
     /// # Errors
     /// The log is closed.
     pub(crate) fn purge(&self, upto: EntryId, done: Done) -> io::Result<()> {
-        let jumps = self.marks().last < Some(upto);
+        let marks = self.marks();
+        let jumps = marks.last < Some(upto);
+        if jumps && let Some(committed) = marks.committed {
+            // What is committed stays: after a restart too.
+            let head = Head {
+                term: committed.term,
+                ..Head::of(Kind::Committed, committed.index)
+            };
+            self.change(head, Box::new(drop), |_| {})?;
+        }
         let head = Head {
             detail: u8::from(jumps),
             term: upto.term,

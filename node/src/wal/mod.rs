@@ -5,8 +5,9 @@
 //!
 //! Reading order: [`frame`] and [`segment`] (the format), [`index`] (what is where), [`tail`] (what
 //! is about to be written), [`writer`] (one write and one sync for all that waits), [`log`] (the
-//! handle), [`recovery`], [`reclaim`] and [`space`], [`disk`].
+//! handle), [`recovery`], [`archive`], [`reclaim`] and [`space`], [`disk`].
 
+mod archive;
 mod disk;
 mod frame;
 mod index;

@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::frame::{HEADER_BYTES, Head, Kind, Place};
+use super::frame::{HEADER_BYTES, Head, Kind};
 use super::index::Slot;
 use super::log::Wal;
-use super::segment::{self, SEGMENT_HEADER_BYTES, SegmentId};
+use super::segment::SegmentId;
 use crate::ids::GroupId;
 
 /// Segments whose entries are looked through at once; the next call goes on behind them.
@@ -212,12 +212,7 @@ impl Wal {
 
     /// Copies what is wanted of these segments to archives, which belong to the log from then on.
     fn archive(&self, segments: &[Removable]) -> io::Result<u64> {
-        let newest = {
-            let tail = self.shared.tail.lock();
-            let archives = tail.segments.iter().rev().find(|id| id.is_archive());
-            archives.copied()
-        };
-        let mut id = newest.map_or(SegmentId::archive(0), SegmentId::next);
+        let mut id = self.next_archive();
         let mut copied = 0;
         let mut rest: Vec<&Wanted> = segments
             .iter()
@@ -227,7 +222,8 @@ impl Wal {
         rest.sort_by_key(|wanted| (wanted.group, wanted.index));
         let mut rest = rest.as_slice();
         while !rest.is_empty() {
-            let count = self.fitting(rest);
+            let lengths = rest.iter().map(|wanted| u64::from(wanted.slot.len));
+            let count = self.fitting(lengths);
             let (some, later) = rest.split_at(count);
             copied += self.write_archive(id, some)?;
             (id, rest) = (id.next(), later);
@@ -235,53 +231,20 @@ impl Wal {
         Ok(copied)
     }
 
-    /// How many fit into one archive.
-    fn fitting(&self, wanted: &[&Wanted]) -> usize {
-        let mut bytes = u64::from(SEGMENT_HEADER_BYTES) + HEADER_BYTES as u64;
-        let fits = wanted.iter().take_while(|wanted| {
-            bytes += HEADER_BYTES as u64 + u64::from(wanted.slot.len);
-            bytes <= u64::from(self.shared.options.segment_bytes)
-        });
-        fits.count().max(1)
-    }
-
     fn write_archive(&self, id: SegmentId, wanted: &[&Wanted]) -> io::Result<u64> {
         let shared = &self.shared;
-        let file = segment::create(&*shared.disk, id, shared.options.owner, 0)?;
-        let mut place = Place {
-            segment: id,
-            offset: SEGMENT_HEADER_BYTES,
-        };
-        let mut moved = Vec::with_capacity(wanted.len());
-        for wanted in wanted {
+        let frames = wanted.iter().map(|wanted| {
             let (group, index) = (wanted.group, wanted.index);
-            let (head, payload) = shared
-                .files
-                .read(&*shared.disk, group, index, wanted.slot)?;
-            let slot = Slot {
-                place,
-                ..wanted.slot
-            };
-            write_frame(&*file, &mut place, &head, payload)?;
-            moved.push((wanted, head, slot));
-        }
-        write_frame(&*file, &mut place, &Head::of(Kind::Seal, 0), Bytes::new())?;
-        file.sync()?;
-        shared.put_durably(|tail| {
-            tail.put(Head::of(Kind::Archived, u64::from(id.0)), &Bytes::new());
-            tail.segments.insert(id);
-            moved
-                .iter()
-                .for_each(|(_, head, _)| tail.catalog.wrote(id, head));
-            tail.catalog.sealed(id, u64::from(place.offset));
-        })?;
-        for (wanted, _, slot) in moved {
+            shared.files.read(&*shared.disk, group, index, wanted.slot)
+        });
+        let archived = self.archive_frames(id, frames)?;
+        for (wanted, (_, slot)) in wanted.iter().zip(archived.entries) {
             let mut index = shared.groups[wanted.group as usize].lock();
             if index.slot(wanted.index) == Some(wanted.slot) {
                 index.put(wanted.index, slot);
             }
         }
-        Ok(u64::from(place.offset))
+        Ok(archived.bytes)
     }
 
     fn remove(&self, gone: &[Removable]) -> io::Result<()> {
@@ -319,18 +282,4 @@ impl Wal {
         }
         shared.disk.sync_names()
     }
-}
-
-fn write_frame(
-    file: &dyn super::disk::DiskFile,
-    place: &mut Place,
-    head: &Head,
-    payload: Bytes,
-) -> io::Result<()> {
-    let mut header = BytesMut::with_capacity(HEADER_BYTES);
-    head.encode(*place, &payload, &mut header);
-    let bytes = header.len() + payload.len();
-    file.write_at(u64::from(place.offset), &[header.freeze(), payload])?;
-    place.offset += u32::try_from(bytes).map_err(io::Error::other)?;
-    Ok(())
 }

@@ -76,12 +76,14 @@ impl Node {
             disk_reserve_bytes: 0,
             log_cache_bytes_max: 1 << 20,
             log_segment_bytes: 1 << 20,
+            transfer_bytes_per_second: 1 << 30,
             entropy: entropy.clone(),
             on_fatal: Arc::new(|_| {}),
         };
         let start = Start {
             consensus,
             peer,
+            snapshot_every_entries: 1000,
             settings: options.settings.to_command(),
             propose_settings: false,
             entropy: entropy.clone(),

@@ -203,7 +203,7 @@ fn a_node_with_a_cluster_is_a_member_before_anybody_can_ask() {
     };
     let config = super::config(2, "unused".into(), members.to_vec(), Timings::regional());
     let standing = |stored: Option<&Identity>| {
-        let local = local(&config, Arc::new(Peers::new(2, &members)), stored);
+        let local = local(&config, Arc::new(Peers::new(2, &members, 1)), stored);
         (
             local.standing.lock().0,
             local.founders.get().map_or(0, Vec::len),

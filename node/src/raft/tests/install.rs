@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::AppendEntriesRequest;
 
-use super::partition::{Links, linked};
+use super::link::{Links, linked};
 use super::{Cluster, Frozen, LIMIT, until};
 use crate::raft::snapshot::{SnapshotFile, SnapshotStore};
 use crate::raft::types::{Content, LogEntry, SnapshotMeta, StoredMembership, Vote, log_id};

@@ -1,12 +1,15 @@
 //! Consensus as a whole, over real sockets and disks: a cluster of nodes in this process.
 
+mod backfill;
 mod cluster;
 mod founding;
 mod install;
+mod link;
 mod log;
 mod partition;
 mod recovery;
 mod suite;
+mod transfer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -155,6 +158,8 @@ pub(super) struct Seat {
     pub(super) id: NodeId,
     pub(super) dir: PathBuf,
     pub(super) address: String,
+    /// How fast it sends in bulk, bytes per second.
+    pub(super) bulk_rate: u64,
     /// Keeps the port until the first start.
     reserved: Arc<Mutex<Option<TcpListener>>>,
 }
@@ -167,6 +172,7 @@ impl Seat {
             id,
             dir,
             address,
+            bulk_rate: 1 << 30,
             reserved: Arc::new(Mutex::new(Some(listener))),
         }
     }
@@ -213,6 +219,7 @@ pub(super) fn config(
         disk_reserve_bytes: 0,
         log_cache_bytes_max: 1 << 20,
         log_segment_bytes: 1 << 20,
+        transfer_bytes_per_second: 1 << 30,
         entropy: Entropy::from_os(),
         on_fatal: Arc::new(|message: &str| panic!("{message}")),
     }
@@ -226,6 +233,7 @@ pub(super) async fn start(
     let fatal: Arc<Mutex<Vec<String>>> = Arc::default();
     let reports = fatal.clone();
     let mut config = config(seat.id, seat.dir.clone(), members, timings);
+    config.transfer_bytes_per_second = seat.bulk_rate;
     config.on_fatal = Arc::new(move |message: &str| reports.lock().push(message.to_owned()));
     let listener = seat.listen().await;
     let states: Arc<Mutex<Vec<Arc<Memory>>>> = Arc::default();

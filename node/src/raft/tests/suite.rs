@@ -41,6 +41,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, Log> for Builder {
             Arc::new(Memory::default()),
             Arc::new(snapshots),
             Arc::default(),
+            Arc::default(),
         );
         Ok((
             Log {

@@ -87,6 +87,8 @@ enum Step {
     Purge(u32, u64),
     /// A snapshot was installed: (group, term, index).
     Jump(u32, u64, u64),
+    /// Entries came from another replica: (group, term, first, count).
+    Backfill(u32, u64, u64, u64),
     Reclaim,
 }
 
@@ -128,6 +130,12 @@ impl Step {
             Self::Jump(group, term, index) => {
                 durably(|done| wal.group(group).purge(EntryId { term, index }, done))
             }
+            Self::Backfill(group, term, first, count) => {
+                let records = records(group, term, first..first + count);
+                let stored = wal.backfill(group, &records)?;
+                assert!(stored.0 as u64 <= count);
+                Ok(())
+            }
             Self::Reclaim => wal.reclaim(&EveryThird).map(drop),
         }
     }
@@ -154,8 +162,17 @@ impl Step {
             }
             Self::Jump(group, term, index) => {
                 let log = &mut after[group as usize];
-                log.entries.clear();
+                // What was given up before is committed: it stays, backfilled or not.
+                let given_up = log.purged.map_or(0, |id| id.index + 1);
+                log.entries.split_off(&given_up);
                 log.purged = Some(EntryId { term, index });
+            }
+            Self::Backfill(group, term, first, count) => {
+                for index in first..first + count {
+                    after[group as usize].entries.insert(index, term);
+                    all.push(after.clone());
+                }
+                return all;
             }
             Self::Committed(..) | Self::Reclaim => {}
         }
@@ -231,9 +248,15 @@ fn script() -> Vec<Step> {
     script.extend([
         Jump(2, 4, 40),
         Append(2, 4, 3),
+        Backfill(2, 4, 16, 25),
         Reclaim,
         Vote(1, 12),
         Append(0, 7, 2),
+        Jump(2, 5, 60),
+        Backfill(2, 4, 38, 6),
+        Backfill(2, 5, 44, 17),
+        Append(2, 5, 2),
+        Reclaim,
     ]);
     script
 }

@@ -170,3 +170,24 @@ fn nothing_that_raft_needs_goes() {
     assert_eq!(wal.group(2).marks().next(), 40);
     wal.close();
 }
+
+/// The mark that says so may not be on the disk yet.
+#[test]
+fn what_was_committed_before_a_jump_is_there_after_a_restart() {
+    let disk = SimulatedDisk::default();
+    let wal = open(&disk).unwrap();
+    for step in [
+        Step::Append(0, 1, 10),
+        Step::Committed(0, 6),
+        Step::Jump(0, 2, 40),
+    ] {
+        step.run(&wal).unwrap();
+    }
+    wal.close();
+    let wal = open(&disk).unwrap();
+    for index in 0..12 {
+        let is_there = wal.group(0).read(index).unwrap().is_some();
+        assert_eq!(is_there, index <= 6, "{index}");
+    }
+    wal.close();
+}
