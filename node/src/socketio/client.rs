@@ -11,6 +11,7 @@ use super::connect::Connecting;
 use super::dispatch::{Incoming, Slot};
 use super::handler::{Event, SharedHandler};
 use super::namespaces::Namespaces;
+use super::refusal::{Code, Refusal};
 use super::slots::Slots;
 use crate::adapter::{Adapter, Answer, Parting};
 use crate::engine::moving::{Adopted, Departed};
@@ -204,9 +205,8 @@ impl Client {
         if let (Packet::Event { id: Some(id), .. }, Some(socket)) = (packet, slot.socket()) {
             let bytes_max = self.clients.packet_bytes_max;
             let message = format!("an event has at most {bytes_max} bytes");
-            let answer =
-                format!(r#"[{{"ok":false,"error":{{"code":"too_large","message":"{message}"}}}}]"#);
-            Ack::new(socket.local, *id).send(answer.as_bytes());
+            let refusal = Refusal::new(Code::TooLarge, message);
+            Ack::new(socket.local, *id).refuse(&refusal);
         }
         Ok(())
     }

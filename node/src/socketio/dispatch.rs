@@ -4,9 +4,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -138,7 +141,10 @@ impl Slot {
                 part(&socket, parting);
             }
         }
-        self.handler.on_connect(&socket).await;
+        if panicked("connect", self.handler.on_connect(&socket)).await {
+            // Half of what it does may be missing: rooms, for example.
+            self.disconnect();
+        }
         self.drain(socket).await;
     }
 
@@ -253,8 +259,21 @@ async fn handle(handler: &SharedHandler, socket: &Socket, incoming: Incoming) {
     match incoming {
         Incoming::Event { event, ack } => {
             let ack = ack.map(|id| Ack::new(Arc::clone(&socket.local), id));
-            handler.on_event(socket, event, ack).await;
+            panicked("event", handler.on_event(socket, event, ack)).await;
         }
-        Incoming::Disconnected { reason } => handler.on_disconnect(socket, reason).await,
+        Incoming::Disconnected { reason } => {
+            panicked("disconnect", handler.on_disconnect(socket, reason)).await;
+        }
     }
+}
+
+/// Runs a handler, and says whether it panicked: that is its own socket's matter. An event's sender
+/// is answered when the acknowledgement is dropped, and the socket goes on.
+async fn panicked(handler: &'static str, running: impl Future<Output = ()>) -> bool {
+    let panicked = AssertUnwindSafe(running).catch_unwind().await.is_err();
+    if panicked {
+        metrics::handler_panics(handler).increment(1);
+        tracing::error!(handler, "a handler panicked");
+    }
+    panicked
 }

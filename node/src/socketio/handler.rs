@@ -40,7 +40,7 @@ pub struct ConnectRequest<'a> {
     /// The client's `auth`, `pid` and `offset` taken out.
     pub auth: &'a Value,
     /// The Engine.IO handshake.
-    pub handshake: &'a Handshake,
+    pub handshake: &'a Arc<Handshake>,
 }
 
 /// Who a client is, as the application says.
@@ -68,12 +68,48 @@ pub enum Recovery {
 }
 
 /// A refused connect.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub struct Rejection {
     /// For the client's `connect_error`.
     pub message: String,
     /// Its `data`, if any.
     pub data: Option<Value>,
+}
+
+impl Rejection {
+    /// A refusal with words alone.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            data: None,
+        }
+    }
+
+    /// The same with `data` for the client's program.
+    #[must_use]
+    pub fn with_data(mut self, data: Value) -> Self {
+        self.data = Some(data);
+        self
+    }
+
+    /// What a client gets whose admission failed: nothing about the inside.
+    pub(crate) fn internal() -> Self {
+        Self::new("internal error")
+    }
+}
+
+/// What layers that box their errors let through: ours as it was, anything else for the log only.
+impl From<tower::BoxError> for Rejection {
+    fn from(error: tower::BoxError) -> Self {
+        match error.downcast::<Self>() {
+            Ok(rejection) => *rejection,
+            Err(error) => {
+                tracing::warn!(error, "a connect middleware failed");
+                Self::internal()
+            }
+        }
+    }
 }
 
 /// An event a client sent.

@@ -1,0 +1,5 @@
+//! Applications in Rust as they are written: a server from the builder, our client over loopback.
+
+mod node;
+mod server;
+mod socket;
