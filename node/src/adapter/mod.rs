@@ -37,6 +37,6 @@ pub use group::Group;
 pub(crate) use group::{Parting, socket_ref};
 pub use groups::{Adapter, Start};
 pub use requests::{Answer, Answers};
-pub(crate) use socket::Frozen;
 pub use socket::LocalSocket;
+pub(crate) use socket::{Frozen, Holder};
 pub(crate) use unlogged::Class;

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
+
 use super::{Front, Node, ServeError, adapter_start, end, listen, namespaces, serve_api};
 use crate::adapter::Adapter;
 use crate::config::ServeConfig;
@@ -25,6 +27,8 @@ pub struct ServerBuilder {
     /// The application's; none: what `roomcast serve` opens.
     namespaces: Option<Namespaces>,
     names: BTreeSet<String>,
+    /// The peer port, if somebody has bound it.
+    peer: Option<TcpListener>,
     /// The first thing that is wrong.
     error: Option<ServeError>,
 }
@@ -72,6 +76,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Serves its peers on a port that is bound already, in place of `peer_addr`: for whoever hands
+    /// sockets over, and for clusters within one process.
+    pub fn peer_listener(mut self, listener: TcpListener) -> Self {
+        self.peer = Some(listener);
+        self
+    }
+
     /// Starts the node; done when it is a member of its cluster and serves. With more than one node
     /// that waits for the others.
     ///
@@ -86,7 +97,10 @@ impl ServerBuilder {
         let metrics = crate::metrics::install()?;
         let client = listen("client-addr", config.client_addr)?;
         let api = listen("api-addr", config.api_addr)?;
-        let peer = listen("peer-addr", config.peer_addr)?;
+        let peer = match self.peer {
+            Some(bound) => bound,
+            None => listen("peer-addr", config.peer_addr)?,
+        };
         let api_addr = api.local_addr()?;
         let tasks = Tasks::new();
         let node = Node::new(&config, metrics);
@@ -203,6 +217,7 @@ impl Server {
             config,
             namespaces: None,
             names: BTreeSet::new(),
+            peer: None,
             error: None,
         }
     }

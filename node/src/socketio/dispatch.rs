@@ -18,9 +18,12 @@ use super::ack::Ack;
 use super::handler::{Event, SharedHandler};
 use super::slots::Slots;
 use super::socket::Socket;
-use crate::adapter::Parting;
-use crate::engine::Frames;
+use crate::adapter::{Holder, Parting};
+use crate::engine::{CloseReason, Frames};
 use crate::{limits, metrics};
+
+/// Why a socket ends that the server disconnects.
+const KICKED: &str = "server namespace disconnect";
 
 /// Something that happened to a socket, for its handlers.
 #[derive(Debug)]
@@ -141,6 +144,8 @@ impl Slot {
                 part(&socket, parting);
             }
         }
+        let holder: Arc<dyn Holder> = Arc::<Self>::clone(&self);
+        socket.local.hold(Arc::downgrade(&holder));
         if panicked("connect", self.handler.on_connect(&socket)).await {
             // Half of what it does may be missing: rooms, for example.
             self.disconnect();
@@ -210,7 +215,7 @@ impl Slot {
 
     /// Ends the socket for good and tells its client; nothing for one that is not in place.
     pub(crate) fn disconnect(self: &Arc<Self>) {
-        let reason = "server namespace disconnect";
+        let reason = KICKED;
         if let Some(socket) = self.socket() {
             let messages = socket.local.parser.disconnect(socket.namespace());
             socket.local.answer_now(&Frames::of(messages));
@@ -243,6 +248,17 @@ impl Slot {
         let mut inner = self.inner.lock();
         inner.busy = !inner.queue.is_empty();
         inner.busy
+    }
+}
+
+impl Holder for Slot {
+    fn kicked(self: Arc<Self>, close: bool) {
+        let reason = KICKED;
+        self.end(Parting::End { reason }, reason);
+        if let (true, Some(socket)) = (close, self.socket()) {
+            self.disconnect_all();
+            socket.local.session.close(CloseReason::ServerClosed);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod namespaces;
 mod operation;
 mod query;
 mod refusal;
+mod selected;
 mod slots;
 mod socket;
 mod target;

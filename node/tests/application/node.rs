@@ -13,6 +13,16 @@ use tokio::time::timeout;
 /// Longest wait for anything; far more than any of it takes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
+/// The namespace with clients who are who they say they are.
+pub(crate) fn named(namespace: Namespace) -> Namespace {
+    namespace.connect_layer(from_fn(|mut connect: Connect, next: ConnectNext| {
+        let name = connect.auth["name"].as_str();
+        connect.admission.identity = name.map(str::to_owned);
+        connect.admission.data = Some(json!({ "hat": "red" }));
+        next.run(connect)
+    }))
+}
+
 /// A server that is ready.
 pub(crate) struct Node {
     pub(crate) server: Server,
@@ -25,13 +35,7 @@ impl Node {
         let dir = tempfile::tempdir().expect("a directory");
         let mut config = ServeConfig::single_node(dir.path());
         config.disk_reserve_bytes = 0;
-        let named = from_fn(|mut connect: Connect, next: ConnectNext| {
-            let name = connect.auth["name"].as_str();
-            connect.admission.identity = name.map(str::to_owned);
-            connect.admission.data = Some(json!({ "hat": "red" }));
-            next.run(connect)
-        });
-        let building = Server::builder(config).namespace("/app", namespace.connect_layer(named));
+        let building = Server::builder(config).namespace("/app", named(namespace));
         let server = building.start().await.expect("it starts");
         timeout(LIMIT, server.ready()).await.expect("it is ready");
         Self { server, _dir: dir }
@@ -39,20 +43,7 @@ impl Node {
 
     /// A client that is connected.
     pub(crate) async fn join(&self, name: &str) -> Person {
-        let url = format!("ws://{}", self.server.client_addr());
-        let client = Client::new([&url], ClientOptions::default()).expect("a good URL");
-        let options = SocketOptions {
-            auth: json!({ "name": name }),
-            ..SocketOptions::default()
-        };
-        let (socket, inbox) = client.socket("/app", options).expect("a namespace");
-        let mut person = Person {
-            client,
-            socket,
-            inbox,
-        };
-        person.connected().await;
-        person
+        Person::join(&self.server, name).await
     }
 
     pub(crate) async fn end(self) {
@@ -69,6 +60,24 @@ pub(crate) struct Person {
 }
 
 impl Person {
+    /// One that is connected to `/app`.
+    pub(crate) async fn join(server: &Server, name: &str) -> Self {
+        let url = format!("ws://{}", server.client_addr());
+        let client = Client::new([&url], ClientOptions::default()).expect("a good URL");
+        let options = SocketOptions {
+            auth: json!({ "name": name }),
+            ..SocketOptions::default()
+        };
+        let (socket, inbox) = client.socket("/app", options).expect("a namespace");
+        let mut person = Self {
+            client,
+            socket,
+            inbox,
+        };
+        person.connected().await;
+        person
+    }
+
     pub(crate) async fn notice(&mut self) -> Notice {
         let notice = timeout(LIMIT, self.inbox.recv()).await;
         notice.expect("nothing comes").expect("the client lives")
