@@ -64,5 +64,5 @@ pub use config::ServeConfig;
 pub use socketio::{
     Ack, Admission, Answer, Answers, Broadcast, Call, Code, Connect, ConnectNext, Event, EventNext,
     Io, Namespace, Namespaces, Operation, OperationError, Recovery, Refusal, Rejection,
-    RemoteSocket, Reply, Socket, Target, from_fn,
+    RemoteSocket, Reply, ServerAnswers, Socket, Target, from_fn,
 };

@@ -13,7 +13,7 @@ use super::handler::{Event, SharedHandler};
 use super::namespaces::Namespaces;
 use super::refusal::{Code, Refusal};
 use super::slots::Slots;
-use crate::adapter::{Adapter, Answer, Parting};
+use crate::adapter::{Adapter, Answer, Application, Parting};
 use crate::engine::moving::{Adopted, Departed};
 use crate::engine::{
     Acceptor, CloseReason, Frames, Handler, Handshake, Message, Refused, SessionHandle,
@@ -38,11 +38,19 @@ impl Clients {
     pub fn new(adapter: Arc<Adapter>, namespaces: Namespaces, event_bytes_max: usize) -> Arc<Self> {
         // What a publish needs beside its event: name, target, key.
         let packet_bytes_max = event_bytes_max + limits::PACKET_OVERHEAD_BYTES_MAX;
-        Arc::new(Self {
+        let clients = Arc::new(Self {
             adapter,
             namespaces,
             packet_bytes_max,
-        })
+        });
+        let application: Arc<dyn Application> = Arc::<Self>::clone(&clients);
+        let events = clients.adapter.server_events();
+        events.serve(Arc::downgrade(&application));
+        clients
+    }
+
+    pub(super) fn adapter(&self) -> Arc<Adapter> {
+        Arc::clone(&self.adapter)
     }
 }
 

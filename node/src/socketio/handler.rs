@@ -7,6 +7,9 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::ack::Ack;
+use super::io::Io;
+use super::namespace::Outcome;
+use super::refusal::{Code, Refusal};
 use super::socket::Socket;
 use crate::engine::Handshake;
 
@@ -30,6 +33,18 @@ pub trait Handler: Send + Sync + 'static {
     /// The socket's transport is gone or the socket was disconnected; `reason` in Socket.IO's
     /// words.
     async fn on_disconnect(&self, socket: &Socket, reason: &str);
+
+    /// An event of the application on another node: see [`Io::server_side_emit`].
+    ///
+    /// # Errors
+    /// Why it was refused; by default, that nobody handles it.
+    async fn on_server_event(&self, io: &Io, event: Event) -> Outcome {
+        let _: &Io = io;
+        Err(Refusal::new(
+            Code::UnknownEvent,
+            format!("there is no event {:?} here", event.name),
+        ))
+    }
 }
 
 /// A client that wants to connect to a namespace.

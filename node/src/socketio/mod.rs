@@ -17,6 +17,7 @@ mod operation;
 mod query;
 mod refusal;
 mod selected;
+mod server_side;
 mod slots;
 mod socket;
 mod target;
@@ -26,7 +27,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use crate::adapter::{Answer, Answers};
+pub use crate::adapter::{Answer, Answers, ServerAnswers};
 pub use ack::Ack;
 pub use arguments::ArgumentError;
 pub use broadcast::{Broadcast, Unlogged};
@@ -36,7 +37,7 @@ pub use io::Io;
 pub use namespace::{
     Call, Connect, ConnectHandler, ConnectNext, DisconnectHandler, EventHandler, EventNext,
     FromEvent, FromFn, FromFnLayer, IntoOutcome, Namespace, NamespaceError, Next, Outcome, Reply,
-    Routes, from_fn,
+    Routes, ServerHandler, from_fn,
 };
 pub use namespaces::Namespaces;
 pub(crate) use operation::Place;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use roomcast::config::Sources;
-use roomcast::{Io, Namespace, OperationError, ServeConfig, Server, Socket};
+use roomcast::{Io, Namespace, OperationError, Reply, ServeConfig, Server, Socket};
 use roomcast_client::Notice;
 use serde_json::json;
 use tempfile::TempDir;
@@ -116,6 +116,14 @@ fn application(gone: &Arc<Mutex<Vec<String>>>) -> Namespace {
     let namespace = Namespace::new()
         .on_connect(|socket: Socket| socket.join("r"))
         .on("join", |socket: Socket, room: String| socket.join(room))
+        .on_server("add", |io: Io, (a, b): (u32, u32)| async move {
+            Reply((io.namespace().to_owned(), a + b))
+        })
+        .on_server("tell", |io: Io, text: String| io.emit("told", text))
+        .on_server("wait", |_: Io, ()| std::future::pending::<()>())
+        .on_server("fail", |_: Io, text: String| async move {
+            assert!(text.is_empty(), "as the test wants");
+        })
         .on_disconnect(move |socket: Socket, reason: String| {
             let name = socket.identity().unwrap_or("?").to_owned();
             gone.lock().push(format!("{name}: {reason}"));
@@ -256,5 +264,47 @@ async fn the_away_are_meant_too_and_data_is_everywhere() {
         .await;
     let gone = io.set_data(id, ()).await;
     assert_eq!(gone, Err(OperationError::Gone));
+    cluster.end().await;
+}
+
+#[tokio::test]
+async fn the_application_on_other_nodes_hears_and_answers() {
+    let mut cluster = Cluster::start().await;
+    let io = cluster.io();
+    let wait = Duration::from_secs(10);
+    let asking = io.server_side_emit_with_ack("add", (1, 2), wait);
+    let answers = asking.await.expect("it is small");
+    let texts: Vec<_> = answers
+        .answers
+        .iter()
+        .map(|(n, text)| (*n, &text[..]))
+        .collect();
+    let sum = &br#"["/app",3]"#[..];
+    assert_eq!(
+        (texts, answers.missing.len()),
+        (vec![(2, sum), (3, sum)], 0)
+    );
+
+    for (event, code) in [("fail", "internal"), ("nothing", "unknown_event")] {
+        let asking = io.server_side_emit_with_ack(event, "text", wait);
+        let answers = asking.await.expect("it is small").answers;
+        let text = String::from_utf8_lossy(&answers[&2]).into_owned();
+        assert!(answers.len() == 2 && text.contains(code), "{event}: {text}");
+    }
+    io.server_side_emit("tell", "all").expect("it is small");
+    for person in &mut cluster.people {
+        for _ in 0..2 {
+            assert_eq!(
+                person.heard().await,
+                json!(["told", "all"]),
+                "from each other node"
+            );
+        }
+    }
+    let reserved = io.server_side_emit("connect", ());
+    assert_eq!(reserved, Err(OperationError::EventName));
+    let wait = Duration::from_millis(100);
+    let none = io.server_side_emit_with_ack("wait", (), wait).await;
+    assert_eq!(none.expect("it is small").missing, [2, 3]);
     cluster.end().await;
 }

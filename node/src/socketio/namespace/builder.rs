@@ -7,7 +7,7 @@ use roomcast_proto::socketio::args::RESERVED_EVENT_NAMES;
 use tower::{Layer, Service};
 
 use super::call::{Call, Connect};
-use super::handlers::{ConnectHandler, DisconnectHandler, EventHandler};
+use super::handlers::{ConnectHandler, DisconnectHandler, EventHandler, ServerHandler};
 use super::middleware::{ConnectService, EventService, wrap};
 use super::routes::{Handlers, Routes};
 use crate::adapter::Answer;
@@ -111,6 +111,23 @@ impl Namespace {
     pub fn on_any<Form>(self, handler: impl EventHandler<Form>) -> Self {
         let route = Arc::new(move |call| handler.call(call));
         self.once("on_any", |handlers| handlers.any.replace(route).is_some())
+    }
+
+    /// Runs for each event of this name that the application on another node sends with
+    /// [`crate::Io::server_side_emit`], beside everything else.
+    pub fn on_server<Form>(mut self, event: &str, handler: impl ServerHandler<Form>) -> Self {
+        if RESERVED_EVENT_NAMES.contains(&event) {
+            self.errors
+                .push(NamespaceError::ReservedEvent(event.to_owned()));
+            return self;
+        }
+        let route = Arc::new(move |io, event| handler.call(io, event));
+        let routes = &mut self.handlers.server_events;
+        if routes.insert(event.to_owned(), route).is_some() {
+            self.errors
+                .push(NamespaceError::TwoHandlers(event.to_owned()));
+        }
+        self
     }
 
     /// Runs once for each socket in place whose transport has gone or that was disconnected, after

@@ -14,6 +14,7 @@ use crate::adapter::Answer;
 use crate::socketio::ack::Ack;
 use crate::socketio::arguments::{self, ArgumentError};
 use crate::socketio::handler::Event;
+use crate::socketio::io::Io;
 use crate::socketio::refusal::Refusal;
 use crate::socketio::socket::Socket;
 
@@ -98,6 +99,33 @@ where
 fn refused(error: &ArgumentError) -> BoxFuture<'static, Outcome> {
     let refusal = Refusal::invalid(error.to_string());
     std::future::ready(Err(refusal)).boxed()
+}
+
+/// A function of the cluster and what the application on another node sent, as for events:
+/// `async fn(Io, A) -> R`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not handle events of other nodes",
+    note = "it is `|io: Io, (a, b): (String, u8)| async move {{}}`"
+)]
+pub trait ServerHandler<Form>: Send + Sync + 'static {
+    /// Runs it.
+    fn call(&self, io: Io, event: Event) -> BoxFuture<'static, Outcome>;
+}
+
+impl<F, A, R, Out> ServerHandler<(Io, A)> for F
+where
+    F: Fn(Io, A) -> R + Send + Sync + 'static,
+    A: FromEvent,
+    R: IntoFuture<Output = Out>,
+    R::IntoFuture: Send + 'static,
+    Out: IntoOutcome + 'static,
+{
+    fn call(&self, io: Io, event: Event) -> BoxFuture<'static, Outcome> {
+        match A::from_event(event) {
+            Ok(args) => outcome(self(io, args)),
+            Err(error) => refused(&error),
+        }
+    }
 }
 
 /// What a handler takes of an event: anything that serde reads, or the whole [`Event`] as it came.

@@ -15,11 +15,15 @@ use super::handlers::{ConnectHandler, DisconnectHandler};
 use super::middleware::{ConnectService, EventService};
 use crate::socketio::ack::Ack;
 use crate::socketio::handler::{Admission, ConnectRequest, Event, Handler, Rejection};
+use crate::socketio::io::Io;
 use crate::socketio::refusal::{Code, Refusal};
 use crate::socketio::socket::Socket;
 
 /// An event's handler, whatever its form.
 pub(super) type Route = Arc<dyn Fn(Call) -> BoxFuture<'static, Outcome> + Send + Sync>;
+
+/// The handler of an event of another node.
+pub(super) type ServerRoute = Arc<dyn Fn(Io, Event) -> BoxFuture<'static, Outcome> + Send + Sync>;
 
 /// A layer that waits for what it goes around.
 type Wrap<S> = Box<dyn FnOnce(S) -> S + Send>;
@@ -33,6 +37,8 @@ pub(super) struct Handlers {
     /// For every other event.
     pub(super) any: Option<Route>,
     pub(super) disconnect: Option<Arc<dyn DisconnectHandler>>,
+    /// Of other nodes, by name.
+    pub(super) server_events: BTreeMap<String, ServerRoute>,
 }
 
 impl fmt::Debug for Handlers {
@@ -54,6 +60,7 @@ pub struct Routes {
     events: EventService,
     connect: Option<Arc<dyn ConnectHandler>>,
     disconnect: Option<Arc<dyn DisconnectHandler>>,
+    server_events: BTreeMap<String, ServerRoute>,
 }
 
 impl fmt::Debug for Routes {
@@ -75,6 +82,7 @@ impl Routes {
             connects = wrap(connects);
         }
         let (connect, disconnect) = (handlers.connect, handlers.disconnect);
+        let server_events = handlers.server_events;
         let (routes, any) = (Arc::new(handlers.events), handlers.any);
         let route = service_fn(move |call: Call| {
             let route = routes.get(&call.event.name).or(any.as_ref()).cloned();
@@ -94,6 +102,7 @@ impl Routes {
             events,
             connect,
             disconnect,
+            server_events,
         }
     }
 }
@@ -126,6 +135,13 @@ impl Handler for Routes {
     async fn on_disconnect(&self, socket: &Socket, reason: &str) {
         if let Some(handler) = &self.disconnect {
             handler.call(socket.clone(), reason.to_owned()).await;
+        }
+    }
+
+    async fn on_server_event(&self, io: &Io, event: Event) -> Outcome {
+        match self.server_events.get(&event.name) {
+            Some(route) => route(io.clone(), event).await,
+            None => Err(unknown(&event.name)),
         }
     }
 }
