@@ -120,8 +120,11 @@ async fn a_stock_client_answers_with_text_and_bytes() {
         (r#","text",{"n":[1,null]}"#.to_owned(), vec![]),
         (format!(r#",{holder},7"#), vec![bytes]),
     ] {
-        let event = format!(r#"["q"{args}]"#).into();
-        let answer = socket.emit_with_ack(event, attachments.clone(), SOON).await;
+        let event = format!(r#"["q"{args}]"#);
+        let answer = socket
+            .timeout(SOON)
+            .emit_with_ack_raw(event, attachments.clone())
+            .await;
         let answer = answer.unwrap();
         let expected = format!("[{}]", args.trim_start_matches(','));
         assert_eq!(answer.data, expected.as_bytes());

@@ -25,7 +25,7 @@ use roomcast::server::{ClientPort, ClientPortParts, Cors, HttpSettings, Readines
 use roomcast::shutdown::Tasks;
 use roomcast::socketio::{
     Ack, Admission, Clients, ConnectRequest, Door, Event, Handler, Namespaces, Recovery, Rejection,
-    Socket, Target,
+    Socket,
 };
 use roomcast::state::Settings;
 
@@ -192,7 +192,7 @@ impl Handler for Suite {
         match (event.name.as_str(), ack) {
             ("message", _) => emit(socket, "message-back", &event.args, event.attachments).await,
             ("message-with-ack", Some(ack)) => {
-                ack.send_with(&array(&event.args), event.attachments);
+                ack.send_raw(&array(&event.args), event.attachments);
             }
             _ => {}
         }
@@ -204,12 +204,7 @@ impl Handler for Suite {
 async fn emit(socket: &Socket, name: &str, args: &[Bytes], attachments: Vec<Bytes>) {
     let mut event = vec![Bytes::from(format!("\"{name}\""))];
     event.extend(args.iter().cloned());
-    let rooms = vec![socket.id().to_owned()];
-    let target = Target {
-        rooms,
-        ..Target::default()
-    };
-    let emitted = socket.to(target).emit(array(&event).into(), attachments);
+    let emitted = socket.own().emit_raw(array(&event), attachments);
     if let Err(error) = emitted.await {
         eprintln!("{name} was not sent: {error}");
     }

@@ -3,6 +3,7 @@
 mod admin;
 mod page;
 mod report;
+mod server;
 
 use std::sync::Arc;
 
@@ -17,14 +18,15 @@ use crate::engine::{DrainPace, Engine, EngineConfig, OutboxLimits};
 use crate::ids::Entropy;
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::process::EndSignals;
 use crate::raft::{self, PeerAddress, Timings};
 use crate::server::{
-    self, ClientBundle, ClientPort, ClientPortParts, Compression, Cors, HttpSettings, Readiness,
+    ClientBundle, ClientPort, ClientPortParts, Compression, Cors, HttpSettings, Readiness,
 };
 use crate::shutdown::Tasks;
-use crate::socketio::{Clients, Door, Namespaces};
+use crate::socketio::{Clients, Door, NamespaceError, Namespaces};
 use admin::Admin;
+
+pub use server::{Server, ServerBuilder};
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +46,23 @@ pub enum ServeError {
     Consensus(#[from] raft::StartError),
     /// A file of the client bundle cannot be used.
     #[error(transparent)]
-    Bundle(#[from] server::BundleError),
+    Bundle(#[from] crate::server::BundleError),
+    /// A namespace of the application is not as it should be.
+    #[error("namespace {name}: {source}")]
+    Namespace {
+        /// Its name, or what stands for it.
+        name: String,
+        /// What is wrong with it.
+        source: NamespaceError,
+    },
+    /// A namespace's name without its slash, too long, or twice.
+    #[error("namespace {name}: {wrong}")]
+    NamespaceName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        wrong: &'static str,
+    },
     /// Metrics cannot be recorded.
     #[error(transparent)]
     Metrics(#[from] crate::metrics::InstallError),
@@ -53,50 +71,12 @@ pub enum ServeError {
     Io(#[from] std::io::Error),
 }
 
-/// Runs a node until it is told to end; then drains it.
+/// Runs a node without an application of its own until it is told to end; then drains it.
 ///
 /// # Errors
 /// See [`ServeError`].
 pub async fn serve(config: ServeConfig) -> Result<(), ServeError> {
-    let metrics = crate::metrics::install()?;
-    let mut signals = EndSignals::take()?;
-    let client = listen("client-addr", config.client_addr)?;
-    let api_listener = listen("api-addr", config.api_addr)?;
-    let peer = listen("peer-addr", config.peer_addr)?;
-    let tasks = Tasks::new();
-    let node = Arc::new(Node::new(&config, metrics));
-
-    serve_api(&node, api_listener, &tasks);
-    tracing::info!(node = config.node_id, client = %config.client_addr, api = %config.api_addr,
-        peer = %config.peer_addr, "node starts");
-
-    let entropy = Entropy::from_os();
-    let front = Front::start(&config, &node, entropy.clone(), client, tasks.child())?;
-
-    let starting = Adapter::start(adapter_start(&config, peer, entropy));
-    let adapter = tokio::select! {
-        biased;
-        signal = signals.next() => {
-            tracing::info!(signal, "told to end while starting");
-            return Ok(());
-        }
-        adapter = starting => adapter?,
-    };
-    node.admin.adapter_started(&adapter);
-    front.join(&config, &node, &adapter);
-    tracing::info!(
-        node = config.node_id,
-        cluster = adapter.consensus().cluster_id(),
-        "node serves"
-    );
-
-    tokio::select! {
-        signal = signals.next() => tracing::info!(signal, "draining"),
-        () = node.admin.drain_asked() => tracing::info!("draining, as the API was asked to"),
-    }
-    end(&config, &adapter, &front.port).await;
-    tasks.stop();
-    Ok(())
+    Server::builder(config).run().await
 }
 
 /// Probes and metrics are answered from the first moment on; clients get 503 until there is a
@@ -118,6 +98,7 @@ struct Front {
     port: ClientPort,
     door: Arc<Door>,
     forwarder: Arc<Forwarder>,
+    tasks: Tasks,
 }
 
 impl Front {
@@ -144,27 +125,33 @@ impl Front {
             sessions_max,
             http_connections_max: sessions_max + limits::HTTP_CONNECTIONS_MAX,
         };
-        let port = ClientPort::start(listener, parts, tasks)?;
+        let port = ClientPort::start(listener, parts, tasks.child())?;
         Ok(Self {
             port,
             door,
             forwarder,
+            tasks,
         })
     }
 
     /// This node is a member: clients come in, and requests for other nodes' sessions find them.
-    fn join(&self, config: &ServeConfig, node: &Node, adapter: &Arc<Adapter>) {
+    fn join(
+        &self,
+        config: &ServeConfig,
+        node: &Node,
+        adapter: &Arc<Adapter>,
+        namespaces: Namespaces,
+    ) {
         self.forwarder.connect(adapter.consensus().clone());
         adapter.serve_sessions(self.port.engine());
         adapter.acknowledge(config.engine.ping_interval);
         let event_bytes_max = config.cluster.event_bytes_max as usize;
-        let clients = Clients::new(Arc::clone(adapter), namespaces(config), event_bytes_max);
+        let clients = Clients::new(Arc::clone(adapter), namespaces, event_bytes_max);
         self.door.unlock(clients);
-        tokio::spawn(report::run(
-            Arc::clone(adapter),
-            Arc::clone(self.port.engine()),
-            node.metrics.clone(),
-        ));
+        let (engine, metrics) = (Arc::clone(self.port.engine()), node.metrics.clone());
+        let report = report::run(Arc::clone(adapter), engine, metrics);
+        self.tasks
+            .spawn(self.tasks.token().run_until_cancelled_owned(report));
     }
 }
 
@@ -183,7 +170,7 @@ impl Node {
 }
 
 fn listen(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, ServeError> {
-    server::listener::bind(address).map_err(|source| ServeError::Listen {
+    crate::server::listener::bind(address).map_err(|source| ServeError::Listen {
         key,
         address,
         source,
@@ -192,13 +179,19 @@ fn listen(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListene
 
 fn adapter_start(config: &ServeConfig, peer: TcpListener, entropy: Entropy) -> Start {
     let members = config.initial_cluster.members().iter();
+    // A free port that the system chose: nobody knew it when the list was written.
+    let chosen = (config.peer_addr.port() == 0).then(|| peer.local_addr().ok());
+    let own = chosen.flatten().map(|address| address.to_string());
     let consensus = raft::Config {
         node_id: config.node_id,
         data_dir: config.data_dir.clone(),
         initial_cluster: members
             .map(|member| PeerAddress {
                 id: member.id,
-                address: member.address.clone(),
+                address: match &own {
+                    Some(own) if member.id == config.node_id => own.clone(),
+                    _ => member.address.clone(),
+                },
             })
             .collect(),
         groups: config.groups,

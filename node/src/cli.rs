@@ -3,7 +3,7 @@
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::keys::{FILE_KEY, KEYS, Key, Section};
-use crate::config::{Sources, is_passed};
+use crate::config::{ConfigErrors, ServeConfig, Sources, is_passed};
 
 /// The flag that says where an operator's command goes.
 pub(crate) const API_FLAG: &str = "api";
@@ -70,6 +70,16 @@ pub fn sources(matches: &ArgMatches) -> Sources {
         flags.push(("restart", "off".to_owned()));
     }
     Sources::collect(&flags, &|name| std::env::var_os(name))
+}
+
+/// The configuration of a program that runs a node of its own: its command line takes the flags of
+/// `roomcast serve`, beside the variables and the file. A wrong flag, or `--help`, ends the
+/// process.
+///
+/// # Errors
+/// Everything that is wrong with the values, at once.
+pub fn serve_config() -> Result<ServeConfig, ConfigErrors> {
+    ServeConfig::check(sources(&serve().get_matches()))
 }
 
 fn serve() -> Command {

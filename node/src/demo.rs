@@ -30,8 +30,7 @@ impl Handler for Demo {
     async fn on_event(&self, socket: &Socket, event: Event, ack: Option<Ack>) {
         if event.name == "whereami" {
             if let Some(ack) = ack {
-                let answer = json!([{ "node": self.node, "pid": self.process }]);
-                ack.send(answer.to_string().as_bytes());
+                ack.send(json!({ "node": self.node, "pid": self.process }));
             }
             return;
         }

@@ -240,6 +240,14 @@ pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 pub const HISTORY_PAGE_MAX: usize = 500;
 /// Events read from the log at once for a page of history.
 pub const HISTORY_READ_EVENTS: usize = 32;
+/// Handlers at work on this node for events of the application on other nodes; above, such an event
+/// is dropped, and its answer missed.
+pub const SERVER_EVENTS_RUNNING_MAX: usize = 1024;
+/// Bytes of an event of the application for the application on other nodes; larger is `TooLarge`.
+pub const SERVER_EVENT_BYTES_MAX: usize = 1024 * 1024;
+/// How long a server's question waits for the answers of clients by default; who is silent then is
+/// named.
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Bytes of a `publish` beside its event: its name, target, key.
 pub const PACKET_OVERHEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long a draining node waits for its last operations to reach the log.

@@ -135,6 +135,8 @@ metrics_table! {
         "Transient events dropped at a bound: outbox, catching-up socket, fan-out or peer queue";
     Counter refusals(code) "roomcast_refusals_total"
         "Client operations refused, by error code";
+    Counter handler_panics(handler) "roomcast_handler_panics_total"
+        "Handlers of the application that panicked, by which";
     Counter relay_sent(kind) "roomcast_relay_sent_total"
         "Messages sent to other nodes outside the log, by kind";
     Counter forwards(result) "roomcast_forwarded_requests_total"

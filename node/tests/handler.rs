@@ -59,32 +59,44 @@ impl App {
             "leave" => json!(socket.leave(text).await.is_ok()),
             "to room" => {
                 let event = array(&json!(["line", 1, "room"]));
-                json!(socket.to(room(text)).emit(event, Vec::new()).await.is_ok())
+                json!(
+                    socket
+                        .publish(room(text))
+                        .emit_raw(event, Vec::new())
+                        .await
+                        .is_ok()
+                )
             }
             "to others" => {
                 let mut target = room(text);
                 target.except.push(socket.id().to_owned());
                 let event = array(&json!(["line", 2, "others"]));
-                json!(socket.to(target).emit(event, Vec::new()).await.is_ok())
+                json!(
+                    socket
+                        .publish(target)
+                        .emit_raw(event, Vec::new())
+                        .await
+                        .is_ok()
+                )
             }
             "to own" => {
                 let event = array(&json!(["line", 3, { "_placeholder": true, "num": 0 }]));
                 let bytes = vec![Bytes::from_static(b"\x00\xff")];
-                json!(socket.own().emit(event, bytes).await.is_ok())
+                json!(socket.own().emit_raw(event, bytes).await.is_ok())
             }
             "volatile" => {
                 let event = array(&json!(["line", 4, "volatile"]));
-                socket
-                    .to(room(text))
-                    .emit_volatile(event, Vec::new())
-                    .expect("it is small");
-                json!(true)
+                let emitting = socket.publish(room(text)).volatile();
+                json!(emitting.emit_raw(event, Vec::new()).is_ok())
             }
             "ask" => {
-                let asked = socket.to(room(text));
+                let asked = socket.publish(room(text));
                 let wait = Duration::from_millis(if text == "silent" { 300 } else { 10_000 });
                 let event = array(&json!(["question"]));
-                let answers = asked.emit_with_ack(event, Vec::new(), wait).await;
+                let answers = asked
+                    .timeout(wait)
+                    .emit_with_ack_raw(event, Vec::new())
+                    .await;
                 let answers = answers.expect("the event was written");
                 let texts = answers.answers.values().map(|answer| &answer.data[..]);
                 let mut texts: Vec<_> = texts.map(String::from_utf8_lossy).collect();
@@ -93,7 +105,7 @@ impl App {
             }
             "too large" => {
                 let event = array(&json!(["line", "x".repeat(2_000_000)]));
-                let refused = socket.own().emit(event, Vec::new()).await;
+                let refused = socket.own().emit_raw(event, Vec::new()).await;
                 json!(refused.map_err(|error| error.to_string()).err())
             }
             "kick" => {
@@ -133,7 +145,7 @@ impl Handler for App {
             self.note(format!("after a kick: {answer}")).await;
         }
         if let Some(ack) = ack {
-            ack.send(json!([answer]).to_string().as_bytes());
+            ack.send(answer);
         }
     }
 

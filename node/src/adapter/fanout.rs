@@ -146,6 +146,16 @@ impl<S: Sockets> Fanout<S> {
                 generation,
                 ..
             } if self.has(socket, owner) => self.fence(socket, generation),
+            Effect::Kicked {
+                socket,
+                owner,
+                close,
+                ..
+            } if self.has(socket, owner) => {
+                if let Some(member) = self.remove(socket) {
+                    member.kick(close);
+                }
+            }
             Effect::WentAway { socket, owner, .. } | Effect::Ended { socket, owner, .. }
                 if self.has(socket, owner) =>
             {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use roomcast_proto::command::Settings;
+use roomcast_proto::peer;
 use roomcast_proto::socketio::Parser;
 use tokio::sync::mpsc;
 
@@ -17,9 +18,10 @@ use super::renewal;
 use super::replica::{Applied, Replica};
 use super::requests::{Answer, Requests};
 use super::retention;
+use super::server_events::{ServerAnswers, ServerEvent, ServerEvents};
 use super::unlogged::Class;
 use crate::engine::Engine;
-use crate::ids::{Entropy, GroupId, SocketId};
+use crate::ids::{Entropy, GroupId, NodeId, SocketId};
 use crate::limits;
 use crate::raft::{Config, Consensus, PeerHandler, StartError, StateMachine};
 use crate::state::{Event, bucket_of};
@@ -51,6 +53,7 @@ pub struct Adapter {
     consensus: Consensus,
     entropy: Entropy,
     requests: Arc<Requests>,
+    server_events: ServerEvents,
     relay: Relay,
     peers: Arc<Peers>,
 }
@@ -95,6 +98,7 @@ impl Adapter {
             consensus,
             entropy: start.entropy,
             requests,
+            server_events: ServerEvents::new(),
             relay,
             peers: Arc::clone(&peers),
         });
@@ -232,6 +236,47 @@ impl Adapter {
     #[cfg(test)]
     pub(crate) fn relay_links(&self) -> usize {
         self.relay.links()
+    }
+
+    pub(crate) fn server_events(&self) -> &ServerEvents {
+        &self.server_events
+    }
+
+    /// Runs this node's application for an event of another node's, and answers if that asks.
+    pub(crate) fn server_event(self: &Arc<Self>, from: NodeId, event: peer::ServerEvent) {
+        let peer::ServerEvent {
+            namespace,
+            event,
+            request,
+        } = event;
+        let adapter = Arc::downgrade(self);
+        self.server_events
+            .handle(ServerEvent { namespace, event }, move |data| {
+                if let (Some(request), Some(adapter)) = (request, adapter.upgrade()) {
+                    adapter.relay.server_answer(from, request, data);
+                }
+            });
+    }
+
+    /// Sends an event to the application on every other node, without a promise.
+    pub(crate) fn emit_to_servers(&self, event: &ServerEvent) {
+        let nodes = self.relay.others();
+        self.relay.server_event(&nodes, event, None);
+    }
+
+    /// The same, and waits until all have answered, or for `timeout`.
+    pub(crate) async fn ask_servers(
+        &self,
+        event: &ServerEvent,
+        timeout: Duration,
+    ) -> ServerAnswers {
+        let nodes = self.relay.others();
+        let (number, all) = self.server_events.open(&nodes);
+        self.relay.server_event(&nodes, event, Some(number));
+        if tokio::time::timeout(timeout, all).await.is_err() {
+            tracing::debug!("not every node has answered in time");
+        }
+        self.server_events.close(number)
     }
 
     /// Brings a client's answer to the node that asked.

@@ -98,7 +98,7 @@ impl PeerHandler for Peers {
 
     async fn on_relay(
         &self,
-        _from: NodeId,
+        from: NodeId,
         mut requests: BoxStream<'static, Result<RelayRequest, Status>>,
     ) -> Result<RelayResponse, Status> {
         let adapter = self.adapter()?;
@@ -126,6 +126,15 @@ impl PeerHandler for Peers {
                             .requests()
                             .answer(answer.request, SocketId(id), data);
                     }
+                }
+                Some(Kind::ServerEvent(event)) => {
+                    crate::metrics::relay_received("server_event").increment(1);
+                    adapter.server_event(from, event);
+                }
+                Some(Kind::ServerAnswer(answer)) => {
+                    crate::metrics::relay_received("server_answer").increment(1);
+                    let events = adapter.server_events();
+                    events.answer(answer.request, from, answer.data);
                 }
                 None => {}
             }

@@ -7,12 +7,14 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use roomcast_proto::peer::{self, Emit, RelayRequest, relay_request::Kind};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::requests::Answer;
+use super::server_events::ServerEvent;
 use super::unlogged::Class;
 use crate::ids::{GroupId, NodeId, SocketId};
 use crate::limits;
@@ -73,6 +75,31 @@ impl Relay {
         self.send(to, Kind::Answer(answer));
     }
 
+    /// Sends an event of the application to the application on these nodes.
+    pub(crate) fn server_event(&self, nodes: &[NodeId], event: &ServerEvent, request: Option<u64>) {
+        for node in nodes {
+            let event = peer::ServerEvent {
+                namespace: event.namespace.clone(),
+                event: event.event.clone(),
+                request,
+            };
+            self.send(*node, Kind::ServerEvent(event));
+        }
+    }
+
+    /// Sends what the application said to such an event.
+    pub(crate) fn server_answer(&self, to: NodeId, request: u64, data: Bytes) {
+        self.send(to, Kind::ServerAnswer(peer::ServerAnswer { request, data }));
+    }
+
+    /// The other members of the cluster.
+    pub(crate) fn others(&self) -> Vec<NodeId> {
+        let members = self.consensus.members().into_iter().map(|peer| peer.id);
+        members
+            .filter(|id| *id != self.consensus.node_id())
+            .collect()
+    }
+
     /// Links that were opened.
     #[cfg(test)]
     pub(super) fn links(&self) -> usize {
@@ -84,6 +111,8 @@ impl Relay {
         let word = match &kind {
             Kind::Emit(_) => "emit",
             Kind::Answer(_) => "answer",
+            Kind::ServerEvent(_) => "server_event",
+            Kind::ServerAnswer(_) => "server_answer",
         };
         let mut links = self.links.lock();
         let link = match links.entry(to) {

@@ -139,6 +139,36 @@ impl ServeConfig {
         }
     }
 
+    /// A whole cluster of one node on free ports of this machine, in development mode and with
+    /// every other key at its default: for tests and first steps. Whoever wants a certain port sets
+    /// it.
+    ///
+    /// ```
+    /// let mut config = roomcast::ServeConfig::single_node("chat-data");
+    /// config.client_addr = ([127, 0, 0, 1], 3000).into();
+    /// ```
+    #[must_use]
+    pub fn single_node(data_dir: impl Into<PathBuf>) -> Self {
+        let free = "127.0.0.1:0";
+        let flags = [
+            ("node-id", "1"),
+            ("data-dir", "."),
+            ("client-addr", free),
+            ("api-addr", free),
+            ("peer-addr", free),
+            // Stands for the port that the system will choose.
+            ("initial-cluster", "1=127.0.0.1:1"),
+            ("mode", "development"),
+        ];
+        let flags = flags.map(|(flag, text)| (flag, text.to_owned()));
+        let config = Self::check(Sources::collect(&flags, &|_| None));
+        let config = config.expect("these keys and the defaults are right");
+        Self {
+            data_dir: data_dir.into(),
+            ..config
+        }
+    }
+
     fn read(reader: &mut Reader) -> Option<Self> {
         refuse_later_keys(reader);
         let node_id = reader.required("node-id", "1", |text| {

@@ -5,7 +5,7 @@ use roomcast_proto::socketio::{args, binary};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Code, Refusal, refused, reply};
+use super::answer::{Code, Refusal, reply};
 use super::request::{argument, parse_offset, room_name};
 use crate::limits;
 use crate::socketio::{Ack, Event, HistoryFrom, HistoryPage, Socket};
@@ -29,9 +29,9 @@ pub(crate) async fn answer(socket: &Socket, event: &Event, ack: Option<Ack>) {
     match socket.history(&room, from, limit).await {
         Ok(page) => {
             let (args, attachments) = page_json(&page);
-            ack.send_with(args.as_bytes(), attachments);
+            ack.send_raw(args.as_bytes(), attachments);
         }
-        Err(error) => ack.send(refused(&error.into()).as_bytes()),
+        Err(error) => ack.refuse(&error.into()),
     }
 }
 

@@ -96,13 +96,15 @@ fn in_order(operation: Operation, ack: Option<Ack>) {
 }
 
 fn send(socket: &Socket, publish: Publish, ack: Option<Ack>) {
-    let broadcast = socket.to(publish.target).key(publish.key);
+    let broadcast = socket.publish(publish.target).key(publish.key);
     if publish.volatile {
-        let emitted = broadcast.emit_volatile(publish.event, publish.attachments);
+        let emitted = broadcast
+            .volatile()
+            .emit_raw(publish.event, publish.attachments);
         let answer = emitted.map(|()| ok_offset(&socket.delivered(), false));
         return reply(ack, answer.map_err(Refusal::from));
     }
-    let operation = broadcast.emit(publish.event, publish.attachments);
+    let operation = broadcast.emit_raw(publish.event, publish.attachments);
     operation.answer(ack, Place::Immediate, |fate| match fate {
         Ok((offset, duplicate)) => ok_offset(&offset, duplicate),
         Err(error) => refused(&error.into()),

@@ -11,8 +11,9 @@ use super::connect::Connecting;
 use super::dispatch::{Incoming, Slot};
 use super::handler::{Event, SharedHandler};
 use super::namespaces::Namespaces;
+use super::refusal::{Code, Refusal};
 use super::slots::Slots;
-use crate::adapter::{Adapter, Answer, Parting};
+use crate::adapter::{Adapter, Answer, Application, Parting};
 use crate::engine::moving::{Adopted, Departed};
 use crate::engine::{
     Acceptor, CloseReason, Frames, Handler, Handshake, Message, Refused, SessionHandle,
@@ -37,11 +38,19 @@ impl Clients {
     pub fn new(adapter: Arc<Adapter>, namespaces: Namespaces, event_bytes_max: usize) -> Arc<Self> {
         // What a publish needs beside its event: name, target, key.
         let packet_bytes_max = event_bytes_max + limits::PACKET_OVERHEAD_BYTES_MAX;
-        Arc::new(Self {
+        let clients = Arc::new(Self {
             adapter,
             namespaces,
             packet_bytes_max,
-        })
+        });
+        let application: Arc<dyn Application> = Arc::<Self>::clone(&clients);
+        let events = clients.adapter.server_events();
+        events.serve(Arc::downgrade(&application));
+        clients
+    }
+
+    pub(super) fn adapter(&self) -> Arc<Adapter> {
+        Arc::clone(&self.adapter)
     }
 }
 
@@ -204,9 +213,8 @@ impl Client {
         if let (Packet::Event { id: Some(id), .. }, Some(socket)) = (packet, slot.socket()) {
             let bytes_max = self.clients.packet_bytes_max;
             let message = format!("an event has at most {bytes_max} bytes");
-            let answer =
-                format!(r#"[{{"ok":false,"error":{{"code":"too_large","message":"{message}"}}}}]"#);
-            Ack::new(socket.local, *id).send(answer.as_bytes());
+            let refusal = Refusal::new(Code::TooLarge, message);
+            Ack::new(socket.local, *id).refuse(&refusal);
         }
         Ok(())
     }

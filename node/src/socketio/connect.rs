@@ -2,10 +2,12 @@
 //! What passes by itself is waited for, then the transport is closed; never a CONNECT_ERROR, which
 //! a stock client does not come back from. (DESIGN, section 6.)
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use roomcast_proto::command::{Connect, Resume, op::Kind};
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -68,7 +70,7 @@ impl Connecting {
             auth: &brought.auth,
             handshake: &self.handshake,
         };
-        let admission = match self.handler.admit(&request).await {
+        let admission = match self.admit(&request).await {
             Ok(admission) => admission,
             Err(rejection) => {
                 metrics::connects("rejected").increment(1);
@@ -96,6 +98,16 @@ impl Connecting {
         }
     }
 
+    /// What the application decides; one that panics admits nobody.
+    async fn admit(&self, request: &ConnectRequest<'_>) -> Result<Admission, Rejection> {
+        let admitted = AssertUnwindSafe(self.handler.admit(request)).catch_unwind();
+        admitted.await.unwrap_or_else(|_| {
+            metrics::handler_panics("admit").increment(1);
+            tracing::error!(handler = "admit", "a handler panicked");
+            Err(Rejection::internal())
+        })
+    }
+
     /// The socket is in place: runs its connection handler, then what waited.
     pub(super) async fn in_place(self, (local, group, recovered): InPlace) {
         self.session.mark_joined();
@@ -103,6 +115,7 @@ impl Connecting {
             local,
             group,
             adapter: self.adapter,
+            handshake: self.handshake,
             recovered,
             slot: Arc::downgrade(&self.slot),
         };

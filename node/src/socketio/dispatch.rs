@@ -4,9 +4,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -15,9 +18,12 @@ use super::ack::Ack;
 use super::handler::{Event, SharedHandler};
 use super::slots::Slots;
 use super::socket::Socket;
-use crate::adapter::Parting;
-use crate::engine::Frames;
+use crate::adapter::{Holder, Parting};
+use crate::engine::{CloseReason, Frames};
 use crate::{limits, metrics};
+
+/// Why a socket ends that the server disconnects.
+const KICKED: &str = "server namespace disconnect";
 
 /// Something that happened to a socket, for its handlers.
 #[derive(Debug)]
@@ -138,7 +144,12 @@ impl Slot {
                 part(&socket, parting);
             }
         }
-        self.handler.on_connect(&socket).await;
+        let holder: Arc<dyn Holder> = Arc::<Self>::clone(&self);
+        socket.local.hold(Arc::downgrade(&holder));
+        if panicked("connect", self.handler.on_connect(&socket)).await {
+            // Half of what it does may be missing: rooms, for example.
+            self.disconnect();
+        }
         self.drain(socket).await;
     }
 
@@ -204,7 +215,7 @@ impl Slot {
 
     /// Ends the socket for good and tells its client; nothing for one that is not in place.
     pub(crate) fn disconnect(self: &Arc<Self>) {
-        let reason = "server namespace disconnect";
+        let reason = KICKED;
         if let Some(socket) = self.socket() {
             let messages = socket.local.parser.disconnect(socket.namespace());
             socket.local.answer_now(&Frames::of(messages));
@@ -240,6 +251,17 @@ impl Slot {
     }
 }
 
+impl Holder for Slot {
+    fn kicked(self: Arc<Self>, close: bool) {
+        let reason = KICKED;
+        self.end(Parting::End { reason }, reason);
+        if let (true, Some(socket)) = (close, self.socket()) {
+            self.disconnect_all();
+            socket.local.session.close(CloseReason::ServerClosed);
+        }
+    }
+}
+
 /// Nothing more is delivered, and the log learns it. Not for a socket that was taken over or whose
 /// lease is lost: others have said what becomes of its session.
 fn part(socket: &Socket, parting: Parting) {
@@ -253,8 +275,21 @@ async fn handle(handler: &SharedHandler, socket: &Socket, incoming: Incoming) {
     match incoming {
         Incoming::Event { event, ack } => {
             let ack = ack.map(|id| Ack::new(Arc::clone(&socket.local), id));
-            handler.on_event(socket, event, ack).await;
+            panicked("event", handler.on_event(socket, event, ack)).await;
         }
-        Incoming::Disconnected { reason } => handler.on_disconnect(socket, reason).await,
+        Incoming::Disconnected { reason } => {
+            panicked("disconnect", handler.on_disconnect(socket, reason)).await;
+        }
     }
+}
+
+/// Runs a handler, and says whether it panicked: that is its own socket's matter. An event's sender
+/// is answered when the acknowledgement is dropped, and the socket goes on.
+async fn panicked(handler: &'static str, running: impl Future<Output = ()>) -> bool {
+    let panicked = AssertUnwindSafe(running).catch_unwind().await.is_err();
+    if panicked {
+        metrics::handler_panics(handler).increment(1);
+        tracing::error!(handler, "a handler panicked");
+    }
+    panicked
 }

@@ -7,6 +7,9 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::ack::Ack;
+use super::io::Io;
+use super::namespace::Outcome;
+use super::refusal::{Code, Refusal};
 use super::socket::Socket;
 use crate::engine::Handshake;
 
@@ -30,6 +33,18 @@ pub trait Handler: Send + Sync + 'static {
     /// The socket's transport is gone or the socket was disconnected; `reason` in Socket.IO's
     /// words.
     async fn on_disconnect(&self, socket: &Socket, reason: &str);
+
+    /// An event of the application on another node: see [`Io::server_side_emit`].
+    ///
+    /// # Errors
+    /// Why it was refused; by default, that nobody handles it.
+    async fn on_server_event(&self, io: &Io, event: Event) -> Outcome {
+        let _: &Io = io;
+        Err(Refusal::new(
+            Code::UnknownEvent,
+            format!("there is no event {:?} here", event.name),
+        ))
+    }
 }
 
 /// A client that wants to connect to a namespace.
@@ -40,7 +55,7 @@ pub struct ConnectRequest<'a> {
     /// The client's `auth`, `pid` and `offset` taken out.
     pub auth: &'a Value,
     /// The Engine.IO handshake.
-    pub handshake: &'a Handshake,
+    pub handshake: &'a Arc<Handshake>,
 }
 
 /// Who a client is, as the application says.
@@ -68,12 +83,48 @@ pub enum Recovery {
 }
 
 /// A refused connect.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub struct Rejection {
     /// For the client's `connect_error`.
     pub message: String,
     /// Its `data`, if any.
     pub data: Option<Value>,
+}
+
+impl Rejection {
+    /// A refusal with words alone.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            data: None,
+        }
+    }
+
+    /// The same with `data` for the client's program.
+    #[must_use]
+    pub fn with_data(mut self, data: Value) -> Self {
+        self.data = Some(data);
+        self
+    }
+
+    /// What a client gets whose admission failed: nothing about the inside.
+    pub(crate) fn internal() -> Self {
+        Self::new("internal error")
+    }
+}
+
+/// What layers that box their errors let through: ours as it was, anything else for the log only.
+impl From<tower::BoxError> for Rejection {
+    fn from(error: tower::BoxError) -> Self {
+        match error.downcast::<Self>() {
+            Ok(rejection) => *rejection,
+            Err(error) => {
+                tracing::warn!(error, "a connect middleware failed");
+                Self::internal()
+            }
+        }
+    }
 }
 
 /// An event a client sent.

@@ -2,30 +2,47 @@
 //! In reading order: what an application implements, what it is given, and how packets get to it.
 
 mod ack;
+mod arguments;
 mod auth;
 mod broadcast;
 mod client;
 mod connect;
 mod dispatch;
 mod handler;
+mod io;
 mod moving;
+mod namespace;
 mod namespaces;
 mod operation;
 mod query;
+mod refusal;
+mod selected;
+mod server_side;
 mod slots;
 mod socket;
+mod target;
 
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use crate::adapter::{Answer, Answers, ServerAnswers};
 pub use ack::Ack;
-pub use broadcast::{Broadcast, Target};
+pub use arguments::ArgumentError;
+pub use broadcast::{Broadcast, Unlogged};
 pub use client::{Clients, Door};
 pub use handler::{Admission, ConnectRequest, Event, Handler, Recovery, Rejection};
+pub use io::Io;
+pub use namespace::{
+    Call, Connect, ConnectHandler, ConnectNext, DisconnectHandler, EventHandler, EventNext,
+    FromEvent, FromFn, FromFnLayer, IntoOutcome, Namespace, NamespaceError, Next, Outcome, Reply,
+    Routes, ServerHandler, from_fn,
+};
 pub use namespaces::Namespaces;
 pub(crate) use operation::Place;
 pub use operation::{Operation, OperationError};
-pub use query::{HistoryFrom, HistoryPage};
-pub use socket::Socket;
+pub use query::{HistoryFrom, HistoryPage, RemoteSocket};
+pub use refusal::{Code, Refusal};
+pub use socket::{Question, Socket};
+pub use target::{Rooms, Target};

@@ -103,7 +103,8 @@ mod tests {
 
     async fn served(namespaces: &Namespaces, name: &str) -> Option<String> {
         let remote = ([127, 0, 0, 1], 1).into();
-        let handshake = crate::engine::Handshake::new(Vec::new(), &http::HeaderMap::new(), remote);
+        let handshake =
+            crate::engine::Handshake::new(Vec::new(), &http::HeaderMap::new(), remote).into();
         let request = ConnectRequest {
             namespace: name,
             auth: &serde_json::Value::Null,

@@ -30,6 +30,9 @@ pub enum OperationError {
     /// An event without a name, or with one that only the protocol itself uses.
     #[error("the event has no name, or a reserved one")]
     EventName,
+    /// The application's own arguments cannot be written as JSON.
+    #[error("the arguments are no JSON")]
+    Arguments,
     /// A limit of the namespace, or a malformed request.
     #[error("invalid request")]
     Invalid,

@@ -1,13 +1,19 @@
-//! What handlers may read: members and history, from this node's replica at a stated position.
+//! What may be read: sockets, rooms, members and history, from this node's replica at a stated
+//! position.
+
+use std::sync::Arc;
 
 use roomcast_proto::offset::Offset;
+use serde_json::Value;
 
+use super::broadcast::Broadcast;
+use super::io::Io;
 use super::operation::OperationError;
 use super::socket::Socket;
 use crate::adapter::offset;
 use crate::ids::{Position, SocketId};
 use crate::limits;
-use crate::state::{self, Event, MembersPage, MembersQuery};
+use crate::state::{self, Event, MembersPage, MembersQuery, Session};
 
 /// Where a page of history starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +39,57 @@ pub struct HistoryPage {
     pub offset: String,
 }
 
-impl Socket {
-    /// Whether a room is some socket's own.
+/// A socket anywhere in the cluster, as the replicated state knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteSocket {
+    /// Its id, the name of its own room: `io.to(&socket.id)` reaches it.
+    pub id: String,
+    /// Who it is, when the application said so.
+    pub identity: Option<String>,
+    /// The data that the application gave it.
+    pub data: Option<Value>,
+    /// Its rooms, its own included, in order.
+    pub rooms: Vec<String>,
+    /// False while its connection is gone and its resume window runs.
+    pub connected: bool,
+}
+
+impl RemoteSocket {
+    fn of(session: &Session) -> Self {
+        Self {
+            id: session.id.to_string(),
+            identity: session.identity.as_deref().map(str::to_owned),
+            data: serde_json::from_slice(&session.data).ok(),
+            rooms: session.rooms().map(ToString::to_string).collect(),
+            connected: session.is_connected(),
+        }
+    }
+}
+
+impl Broadcast {
+    /// The sockets that an event would reach or wait for now, by id, away ones too: a read of this
+    /// node's replica, without a question to any other node. It costs time and memory for each of
+    /// them; [`Io::members`] has pages.
     #[must_use]
-    pub fn is_socket_room(&self, room: &str) -> bool {
-        let id = SocketId::parse(room);
-        id.is_some_and(|id| self.group.view().session_by_id(&id).is_some())
+    pub fn fetch_sockets(&self) -> Vec<RemoteSocket> {
+        let (view, target) = (self.origin.group.view(), &self.target);
+        let meant = view.targets(&self.origin.namespace, &target.rooms, &target.except);
+        meant.into_iter().map(RemoteSocket::of).collect()
+    }
+}
+
+impl Io {
+    /// As [`Broadcast::fetch_sockets`], for the whole namespace.
+    #[must_use]
+    pub fn fetch_sockets(&self) -> Vec<RemoteSocket> {
+        self.everyone().fetch_sockets()
+    }
+
+    /// Rooms that have members, with their counts, away ones too, in the order of their names; the
+    /// sockets' own are left out. At most `limit` of them after the name `after`.
+    #[must_use]
+    pub fn rooms(&self, after: Option<&str>, limit: usize) -> Vec<(Arc<str>, usize)> {
+        self.group().view().rooms(self.namespace(), after, limit)
     }
 
     /// The members of a room, `limit` of them after `after`; with `away`, those in their resume
@@ -51,7 +102,8 @@ impl Socket {
         limit: usize,
         away: bool,
     ) -> (MembersPage, Offset) {
-        let view = self.group.view();
+        let group = self.group();
+        let view = group.view();
         let page = view.members(&MembersQuery {
             namespace: self.namespace(),
             room: Some(room),
@@ -59,7 +111,7 @@ impl Socket {
             limit,
             include_away: away,
         });
-        (page, offset(self.group.epoch(), view.position()))
+        (page, offset(group.epoch(), view.position()))
     }
 
     /// A page of a room's history: at most `limit` events, and at most
@@ -77,7 +129,8 @@ impl Socket {
         from: HistoryFrom,
         limit: usize,
     ) -> Result<HistoryPage, OperationError> {
-        let epoch = self.group.epoch();
+        let group = self.group();
+        let epoch = group.epoch();
         let from = match from {
             HistoryFrom::Oldest => state::HistoryFrom::Oldest,
             HistoryFrom::Last(count) => state::HistoryFrom::Last(count),
@@ -88,20 +141,19 @@ impl Socket {
             }
         };
         if let state::HistoryFrom::After(after) = from
-            && !self.group.history.reaches(after.index).await
+            && !group.history.reaches(after.index).await
         {
             return Err(OperationError::Unavailable);
         }
-        let page = self
-            .group
+        let page = group
             .view()
             .room_events(self.namespace(), room, from, limit);
         let mut events = Vec::with_capacity(page.positions.len());
         let mut bytes = 0;
         let mut cut = None;
         'read: for chunk in page.positions.chunks(limits::HISTORY_READ_EVENTS) {
-            let read = self.group.history.events(chunk).await.map_err(|error| {
-                tracing::warn!(group = self.group.id, %error, "a history page cannot be read");
+            let read = group.history.events(chunk).await.map_err(|error| {
+                tracing::warn!(group = group.id, %error, "a history page cannot be read");
                 OperationError::Unavailable
             })?;
             for event in read {
@@ -122,5 +174,39 @@ impl Socket {
             more: page.more || cut.is_some(),
             offset: offset(epoch, cut.unwrap_or(page.through)).to_string(),
         })
+    }
+}
+
+impl Socket {
+    /// Whether a room is some socket's own.
+    #[must_use]
+    pub fn is_socket_room(&self, room: &str) -> bool {
+        let id = SocketId::parse(room);
+        id.is_some_and(|id| self.group.view().session_by_id(&id).is_some())
+    }
+
+    /// As [`Io::members`], in its namespace.
+    #[must_use]
+    pub fn members(
+        &self,
+        room: &str,
+        after: Option<SocketId>,
+        limit: usize,
+        away: bool,
+    ) -> (MembersPage, Offset) {
+        self.io().members(room, after, limit, away)
+    }
+
+    /// As [`Io::history`], in its namespace.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn history(
+        &self,
+        room: &str,
+        from: HistoryFrom,
+        limit: usize,
+    ) -> Result<HistoryPage, OperationError> {
+        self.io().history(room, from, limit).await
     }
 }

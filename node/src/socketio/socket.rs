@@ -6,19 +6,37 @@ use std::time::Duration;
 use bytes::Bytes;
 use roomcast_proto::command::{Acknowledge, Join, Leave, op::Kind};
 use roomcast_proto::offset::Offset;
+use roomcast_proto::socketio::args;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::broadcast::{Broadcast, Target};
+use super::arguments;
+use super::broadcast::{Broadcast, Unlogged};
 use super::dispatch::Slot;
+use super::io::Io;
 use super::operation::{Operation, OperationError};
-use crate::adapter::{Adapter, Answer, Group, LocalSocket, offset, socket_ref};
-use crate::engine::CloseReason;
+use super::target::{Origin, Rooms, Target};
+use crate::adapter::{Adapter, Answer, Answers, Group, LocalSocket, offset, socket_ref};
+use crate::engine::{CloseReason, Handshake};
+use crate::limits;
 
 /// A live socket; cheap to clone. Operations on one that has gone fail with `Gone`.
+///
+/// ```no_run
+/// # async fn example(socket: roomcast::Socket) -> Result<(), roomcast::OperationError> {
+/// socket.join("lobby").await?; // committed, and applied here: the next emit cannot miss it
+/// socket.emit("welcome", socket.id()).forget();
+/// socket.to("lobby").emit("joined", socket.id()).await?;
+/// let age: u8 = socket.emit_with_ack("how old are you?", ()).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Socket {
     pub(crate) local: Arc<LocalSocket>,
     pub(crate) group: Arc<Group>,
     pub(crate) adapter: Arc<Adapter>,
+    pub(crate) handshake: Arc<Handshake>,
     pub(crate) recovered: bool,
     /// Its place on its connection; weak, for the slot holds the socket.
     pub(crate) slot: Weak<Slot>,
@@ -49,20 +67,52 @@ impl Socket {
         self.recovered
     }
 
-    /// Joins a room: from the operation's position on, its events are owed to this socket.
-    pub fn join(&self, room: impl Into<String>) -> Operation {
+    /// The Engine.IO handshake of its connection: query, chosen headers, remote address.
+    #[must_use]
+    pub fn handshake(&self) -> &Handshake {
+        &self.handshake
+    }
+
+    /// The data that the application gave it, which member lists show; `None` without one, or when
+    /// it is no `T`.
+    #[must_use]
+    pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
+        let view = self.group.view();
+        let session = view.session_by_id(&self.local.id)?;
+        serde_json::from_slice(&session.data).ok()
+    }
+
+    /// The rooms it is in on this node's replica, its own included, in order.
+    #[must_use]
+    pub fn rooms(&self) -> Vec<String> {
+        let view = self.group.view();
+        let session = view.session_by_id(&self.local.id);
+        let rooms = session.into_iter().flat_map(|session| session.rooms());
+        rooms.map(ToString::to_string).collect()
+    }
+
+    /// The whole cluster, as the socket's namespace sees it: unlike [`Socket::to`], its events
+    /// reach this socket too, and they are not the socket's own operations.
+    #[must_use]
+    pub fn io(&self) -> Io {
+        Io::new(Arc::clone(&self.adapter), Arc::clone(&self.local.namespace))
+    }
+
+    /// Joins rooms: from the operation's position on, their events are owed to this socket.
+    /// Awaited, it is committed and applied on this node, so an event emitted then cannot miss it.
+    pub fn join(&self, rooms: impl Rooms) -> Operation {
         let join = Join {
             socket: Some(socket_ref(&self.local)),
-            rooms: vec![room.into()],
+            rooms: rooms.into_names(),
         };
         self.operation(Kind::Join(join))
     }
 
-    /// Leaves a room.
-    pub fn leave(&self, room: impl Into<String>) -> Operation {
+    /// Leaves rooms.
+    pub fn leave(&self, rooms: impl Rooms) -> Operation {
         let leave = Leave {
             socket: Some(socket_ref(&self.local)),
-            rooms: vec![room.into()],
+            rooms: rooms.into_names(),
         };
         self.operation(Kind::Leave(leave))
     }
@@ -81,36 +131,77 @@ impl Socket {
         }))
     }
 
-    /// Events to rooms of this namespace, this socket included if it is a member.
-    #[must_use]
-    pub fn to(&self, target: Target) -> Broadcast {
-        Broadcast::new(self, target)
+    /// Events to rooms, but not to this socket.
+    pub fn to(&self, rooms: impl Rooms) -> Broadcast {
+        self.broadcast().to(rooms)
+    }
+
+    /// Events to rooms, and to this socket if it is a member.
+    pub fn within(&self, rooms: impl Rooms) -> Broadcast {
+        self.publish(Target::default()).to(rooms)
+    }
+
+    /// Events to every socket of the namespace that is in none of these rooms, nor this one.
+    pub fn except(&self, rooms: impl Rooms) -> Broadcast {
+        self.broadcast().except(rooms)
+    }
+
+    /// Events to every socket of the namespace but this one.
+    pub fn broadcast(&self) -> Broadcast {
+        self.publish(Target::default()).except(self.id())
+    }
+
+    /// Events to any target; this socket gets them if it is meant.
+    pub fn publish(&self, target: Target) -> Broadcast {
+        Broadcast::new(self.origin(), target)
     }
 
     /// Events to this socket alone.
-    #[must_use]
     pub fn own(&self) -> Broadcast {
-        let rooms = vec![self.local.id_text.to_string()];
-        self.to(Target {
-            rooms,
-            ..Target::default()
-        })
+        self.within(self.id())
     }
 
-    /// Asks the client: its answer's arguments, with their attachments when it answers in binary.
+    /// Events to this socket alone that are dropped unless they can be written now.
+    pub fn volatile(&self) -> Unlogged {
+        self.own().volatile()
+    }
+
+    /// Emits an event to this socket: see [`Broadcast::emit`].
+    pub fn emit<A: Serialize>(&self, name: &str, args: A) -> Operation {
+        self.own().emit(name, args)
+    }
+
+    /// Asks the client, with a time-out of [`limits::ANSWER_DEADLINE`]; the answer is read as the
+    /// arguments of an event are.
     ///
     /// # Errors
-    /// `Unanswered` when it is gone or silent for `timeout`; the rest as
-    /// [`Broadcast::emit_with_ack`].
-    pub async fn emit_with_ack(
+    /// `Unanswered` when it is gone or silent for so long, `Invalid` when its answer is no `T`; the
+    /// rest as [`Broadcast::emit_with_ack`].
+    pub async fn emit_with_ack<T: DeserializeOwned>(
         &self,
-        event: Bytes,
-        attachments: Vec<Bytes>,
-        timeout: Duration,
-    ) -> Result<Answer, OperationError> {
-        let asked = self.own().emit_with_ack(event, attachments, timeout);
-        let answer = asked.await?.answers.remove(&self.local.id);
-        answer.ok_or(OperationError::Unanswered)
+        name: &str,
+        args: impl Serialize,
+    ) -> Result<T, OperationError> {
+        self.timeout(limits::ANSWER_DEADLINE)
+            .emit_with_ack(name, args)
+            .await
+    }
+
+    /// Questions to the client that wait so long for an answer.
+    pub fn timeout(&self, timeout: Duration) -> Question<'_> {
+        Question {
+            socket: self,
+            timeout,
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin {
+            adapter: Arc::clone(&self.adapter),
+            group: Arc::clone(&self.group),
+            namespace: Arc::clone(&self.local.namespace),
+            socket: Some(Arc::clone(&self.local)),
+        }
     }
 
     /// The last position up to which everything owed to this socket is on its way.
@@ -137,5 +228,56 @@ impl Socket {
 
     fn operation(&self, kind: Kind) -> Operation {
         Operation::new(Arc::clone(&self.group), Some(Arc::clone(&self.local)), kind)
+    }
+}
+
+/// A question to one client; see [`Socket::timeout`].
+#[must_use = "nothing is asked until `emit_with_ack`"]
+#[derive(Debug)]
+pub struct Question<'a> {
+    socket: &'a Socket,
+    timeout: Duration,
+}
+
+impl Question<'_> {
+    /// As [`Socket::emit_with_ack`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn emit_with_ack<T: DeserializeOwned>(
+        self,
+        name: &str,
+        args: impl Serialize,
+    ) -> Result<T, OperationError> {
+        let asked = self.ask().emit_with_ack(name, args).await?;
+        let answer = self.take(asked)?;
+        let args = args::split(&answer.data).map_err(|_| OperationError::Invalid)?;
+        arguments::read(&args).map_err(|error| {
+            tracing::debug!(%error, "a client's answer is not what was asked for");
+            OperationError::Invalid
+        })
+    }
+
+    /// As [`Question::emit_with_ack`], with an event as for [`Broadcast::emit_raw`] and the answer
+    /// as it came.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn emit_with_ack_raw(
+        self,
+        event: impl Into<Bytes>,
+        attachments: Vec<Bytes>,
+    ) -> Result<Answer, OperationError> {
+        let asked = self.ask().emit_with_ack_raw(event, attachments).await?;
+        self.take(asked)
+    }
+
+    fn ask(&self) -> Broadcast {
+        self.socket.own().timeout(self.timeout)
+    }
+
+    fn take(&self, mut asked: Answers) -> Result<Answer, OperationError> {
+        let answer = asked.answers.remove(&self.socket.local.id);
+        answer.ok_or(OperationError::Unanswered)
     }
 }

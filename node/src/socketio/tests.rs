@@ -98,7 +98,7 @@ impl Handler for Script {
         }
         self.note(format!("{} {}", event.name, args.unwrap()));
         if let Some(ack) = ack {
-            ack.send_with(br#"["done"]"#, event.attachments);
+            ack.send_raw(br#"["done"]"#, event.attachments);
         }
     }
 
@@ -411,10 +411,11 @@ async fn answers_go_to_the_broadcast_that_asked() {
     let mut wires = [node.joined().await, node.joined().await];
     let socket = script.socket.lock().clone().unwrap();
     let asking = tokio::spawn(async move {
-        let everybody = socket.to(Target::default());
+        let everybody = socket.publish(Target::default());
         let event = bytes::Bytes::from_static(br#"["q"]"#);
         everybody
-            .emit_with_ack(event, Vec::new(), Duration::from_secs(10))
+            .timeout(Duration::from_secs(10))
+            .emit_with_ack_raw(event, Vec::new())
             .await
     });
     let mut outsider = None;
@@ -459,8 +460,8 @@ async fn operations_reach_the_log_in_the_order_of_their_issue() {
     let socket = script.socket.lock().clone().unwrap();
     let count = limits::BATCH_OPS_MAX * 2;
     for n in 0..count {
-        let event = format!(r#"["n",{n}]"#).into();
-        socket.own().emit(event, Vec::new()).forget();
+        let event = format!(r#"["n",{n}]"#);
+        socket.own().emit_raw(event, Vec::new()).forget();
     }
     for n in 0..count {
         let event = wire.next().await;

@@ -35,6 +35,14 @@ pub enum Effect {
         owner: Incarnation,
         generation: u64,
     },
+    /// The server disconnects a socket here, which `owner` carries: its client is told, and its
+    /// connection closed if the server says so. [`Effect::Ended`] follows.
+    Kicked {
+        position: Position,
+        socket: SocketId,
+        owner: Incarnation,
+        close: bool,
+    },
     /// A session's transport is gone (its own `Away`); it is still owed events.
     WentAway {
         position: Position,

@@ -24,6 +24,7 @@ mod lifecycle;
 mod operations;
 mod publish;
 mod resume;
+mod sockets;
 mod upkeep;
 
 mod history;

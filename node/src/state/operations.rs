@@ -105,6 +105,12 @@ impl GroupState {
             Kind::Disconnect(disconnect) => self.disconnect(moment, disconnect, effects),
             Kind::Acknowledge(acknowledge) => self.acknowledge(moment, acknowledge),
             Kind::AcknowledgeAll(report) => self.acknowledge_all(moment, &report),
+            Kind::SocketsJoin(join) => self.sockets_join(moment, &join, effects),
+            Kind::SocketsLeave(leave) => self.sockets_leave(moment, &leave, effects),
+            Kind::DisconnectSockets(disconnect) => {
+                self.disconnect_sockets(moment, &disconnect, effects)
+            }
+            Kind::SetData(set) => self.set_data(&set),
         };
         result.unwrap_or_else(OpResult::Refused)
     }
@@ -219,29 +225,40 @@ impl GroupState {
         // The room named by its id does not count.
         self.check_room_count(session.open.len() - 1 + new.len())?;
         let id = session.id;
-        let name = Arc::clone(&session.namespace);
+        let new: Vec<String> = new.into_iter().map(str::to_owned).collect();
+        self.enter(moment.position, &id, &new, effects);
+        Ok(OpResult::Done)
+    }
+
+    /// Puts a session into rooms that it is not in; none is nothing.
+    pub(super) fn enter(
+        &mut self,
+        position: Position,
+        socket: &SocketId,
+        new: &[String],
+        effects: &mut Vec<Effect>,
+    ) {
+        if new.is_empty() {
+            return;
+        }
+        let session = self.session_mut(socket);
+        let (owner, name) = (session.owner, Arc::clone(&session.namespace));
         let namespace = self.namespace_mut(&name);
-        let rooms: Vec<Arc<str>> = new.into_iter().map(|room| namespace.intern(room)).collect();
+        let rooms: Vec<Arc<str>> = new.iter().map(|room| namespace.intern(room)).collect();
         for room in &rooms {
-            namespace.room_mut(room).members.insert(id);
+            namespace.room_mut(room).members.insert(*socket);
         }
-        let session = self.session_mut(&id);
+        let session = self.session_mut(socket);
         for room in &rooms {
-            session.open(Arc::clone(room), moment.position);
+            session.open(Arc::clone(room), position);
         }
-        let Moment {
-            position,
-            incarnation: owner,
-            ..
-        } = moment;
         effects.push(Effect::Joined {
             position,
-            socket: id,
+            socket: *socket,
             owner,
             namespace: name,
             rooms,
         });
-        Ok(OpResult::Done)
     }
 
     fn leave(
@@ -260,34 +277,45 @@ impl GroupState {
         if left.is_empty() {
             return Ok(OpResult::Done);
         }
-        let name = Arc::clone(&session.namespace);
-        let Moment {
-            position,
-            incarnation: owner,
-            ..
-        } = moment;
+        let left: Vec<String> = left.into_iter().map(str::to_owned).collect();
+        self.exit(moment.position, &id, &left, effects);
+        Ok(OpResult::Done)
+    }
+
+    /// Takes a session out of rooms that it is in; none is nothing.
+    pub(super) fn exit(
+        &mut self,
+        position: Position,
+        socket: &SocketId,
+        left: &[String],
+        effects: &mut Vec<Effect>,
+    ) {
+        if left.is_empty() {
+            return;
+        }
+        let session = self.session_mut(socket);
+        let (owner, name) = (session.owner, Arc::clone(&session.namespace));
         let mut rooms = Vec::with_capacity(left.len());
         let mut last_events = Vec::with_capacity(left.len());
         let namespace = self.namespace_mut(&name);
         for room in left {
             let room = namespace.intern(room);
-            last_events.push(namespace.remove_member(&room, &id));
+            last_events.push(namespace.remove_member(&room, socket));
             rooms.push(room);
         }
         let (oldest, newest) = (namespace.oldest(), namespace.newest());
-        let session = self.session_mut(&id);
+        let session = self.session_mut(socket);
         for (room, last_event) in rooms.iter().zip(last_events) {
             session.close(room, position, last_event, newest);
         }
         session.prune(oldest);
         effects.push(Effect::Left {
             position,
-            socket: id,
+            socket: *socket,
             owner,
             namespace: name,
             rooms,
         });
-        Ok(OpResult::Done)
     }
 
     fn away(
@@ -342,7 +370,7 @@ impl GroupState {
         if fits { Ok(()) } else { Err(Refusal::Limit) }
     }
 
-    fn check_room_count(&self, count: usize) -> Result<(), Refusal> {
+    pub(super) fn check_room_count(&self, count: usize) -> Result<(), Refusal> {
         let fits = count <= self.settings.rooms_per_socket_max as usize;
         if fits { Ok(()) } else { Err(Refusal::Limit) }
     }

@@ -14,7 +14,7 @@ use crate::ids::Position;
 
 /// Rooms and excepts that one publish may name. Every replica keeps a track for each room of each
 /// event, so names cost more than the bytes of the event. Part of the format.
-const TARGETS_MAX: usize = 1_000;
+pub(super) const TARGETS_MAX: usize = 1_000;
 /// What retention charges for an event beside its payload and names: its place in the state and the
 /// frame of its operation in the log. Part of the format.
 const EVENT_BYTES: u64 = 64;

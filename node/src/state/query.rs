@@ -289,6 +289,20 @@ impl GroupState {
         rooms: &[impl AsRef<str>],
         except: &[impl AsRef<str>],
     ) -> Vec<SocketId> {
+        let meant = self.targets(namespace, rooms, except).into_iter();
+        let connected = meant.filter(|session| session.is_connected());
+        connected.map(|session| session.id).collect()
+    }
+
+    /// Sessions in any of the rooms (none: in the namespace) and in none of the excepts, away ones
+    /// too, by id.
+    #[must_use]
+    pub fn targets(
+        &self,
+        namespace: &str,
+        rooms: &[impl AsRef<str>],
+        except: &[impl AsRef<str>],
+    ) -> Vec<&Session> {
         let mut found: BTreeSet<SocketId> = BTreeSet::new();
         if rooms.is_empty() {
             found.extend(self.member_ids(namespace, None).into_iter().flatten());
@@ -300,12 +314,28 @@ impl GroupState {
                     .flatten(),
             );
         }
-        let counts = |id: &SocketId| {
-            self.sessions.get(id).is_some_and(|session| {
-                session.is_connected() && !except.iter().any(|room| session.is_in(room.as_ref()))
-            })
+        let sessions = found.iter().filter_map(|id| self.session_by_id(id));
+        let spared = |session: &&Session| except.iter().any(|room| session.is_in(room.as_ref()));
+        sessions.filter(|session| !spared(session)).collect()
+    }
+
+    /// Rooms of a namespace that have members, with their counts, in the order of their names; the
+    /// sockets' own are left out. At most `limit` after the name `after`.
+    #[must_use]
+    pub fn rooms(
+        &self,
+        namespace: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Vec<(Arc<str>, usize)> {
+        let Some(namespace) = self.namespaces.get(namespace) else {
+            return Vec::new();
         };
-        found.into_iter().filter(counts).collect()
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rooms = namespace.rooms.range::<_, str>((start, Bound::Unbounded));
+        let shown = rooms.filter(|(_, room)| !room.private && !room.members.is_empty());
+        let counted = shown.map(|(name, room)| (Arc::clone(name), room.members.len()));
+        counted.take(limit).collect()
     }
 
     fn member_ids(&self, namespace: &str, room: Option<&str>) -> Option<&OrdSet<SocketId>> {

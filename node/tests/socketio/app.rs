@@ -70,12 +70,12 @@ impl Handler for App {
             "kick" => socket.disconnect(false),
             "kick all" => socket.disconnect(true),
             "back" => {
-                let echo = socket.own().emit(args, event.attachments).await;
+                let echo = socket.own().emit_raw(args, event.attachments).await;
                 echo.expect("it is written");
             }
             _ => {
                 if let Some(ack) = ack {
-                    ack.send_with(&args, event.attachments);
+                    ack.send_raw(&args, event.attachments);
                 }
             }
         }

@@ -32,9 +32,10 @@ async fn transient_events_keep_their_origins_order_on_every_node() {
     origin.join("r").await.unwrap();
     other.join("r").await.unwrap();
     for number in 0..COUNT {
-        let emitted = origin.to(room("r"));
+        let emitted = origin.publish(room("r"));
         emitted
-            .emit_transient(numbered("t", number), Vec::new())
+            .transient()
+            .emit_raw(numbered("t", number), Vec::new())
             .unwrap();
     }
     let mut offsets = Vec::new();
@@ -60,11 +61,16 @@ async fn a_transient_event_is_not_replayed_and_its_stamp_loses_nothing() {
     let (_ben, _) = nodes[1].connect(r#"{"name":"ben"}"#).await;
     let origin = nodes[1].socket("ben").await;
     nodes[0].socket("ann").await.join("r").await.unwrap();
-    let logged = |number| origin.to(room("r")).emit(numbered("e", number), Vec::new());
+    let logged = |number| {
+        origin
+            .publish(room("r"))
+            .emit_raw(numbered("e", number), Vec::new())
+    };
     let transient = |number| {
-        let emitted = origin.to(room("r"));
+        let emitted = origin.publish(room("r"));
         emitted
-            .emit_transient(numbered("t", number), Vec::new())
+            .transient()
+            .emit_raw(numbered("t", number), Vec::new())
             .unwrap();
     };
     logged(1).await.unwrap();
@@ -95,13 +101,15 @@ async fn a_local_event_stays_on_its_node() {
     let (mut ben, _) = nodes[1].connect(r#"{"name":"ben"}"#).await;
     let origin = nodes[0].socket("ann").await;
     nodes[1].socket("ben").await;
-    let everybody = || origin.to(Target::default());
+    let everybody = || origin.publish(Target::default());
     everybody()
-        .emit_local(numbered("l", 1), Vec::new())
+        .local()
+        .emit_raw(numbered("l", 1), Vec::new())
         .unwrap();
     assert_eq!(ann.event().await.0, [json!("l"), json!(1)]);
     everybody()
-        .emit_transient(numbered("t", 2), Vec::new())
+        .transient()
+        .emit_raw(numbered("t", 2), Vec::new())
         .unwrap();
     for wire in [&mut ann, &mut ben] {
         assert_eq!(wire.event().await.0, [json!("t"), json!(2)]);
@@ -121,9 +129,11 @@ async fn who_has_not_answered_is_exact_when_a_node_has_died() {
     let (asker, ben) = (nodes[0].socket("ann").await, nodes[1].socket("ben").await);
     let eve = nodes[2].socket("eve").await;
     nodes[2].die().await;
-    let asking = asker.to(room("r"));
+    let asking = asker.publish(room("r"));
     let wait = Duration::from_secs(4);
-    let asking = asking.emit_with_ack(numbered("q", 1), Vec::new(), wait);
+    let asking = asking
+        .timeout(wait)
+        .emit_with_ack_raw(numbered("q", 1), Vec::new());
     let answering = async {
         let number = wires[1].question().await;
         wires[1].send(&format!(r#"43{number}["here"]"#)).await;
@@ -146,7 +156,9 @@ async fn one_socket_answers_in_binary_or_not_at_all() {
     let (mut ann, _) = nodes[0].connect(r#"{"name":"ann"}"#).await;
     let socket = nodes[0].socket("ann").await;
     let wait = Duration::from_secs(20);
-    let asking = socket.emit_with_ack(numbered("q", 1), Vec::new(), wait);
+    let asking = socket
+        .timeout(wait)
+        .emit_with_ack_raw(numbered("q", 1), Vec::new());
     let answering = async {
         let number = ann.question().await;
         let holder = r#"{"_placeholder":true,"num":0}"#;
@@ -160,7 +172,9 @@ async fn one_socket_answers_in_binary_or_not_at_all() {
     assert_eq!(&answer.data[..], br#"[{"_placeholder":true,"num":0},7]"#);
     assert_eq!(answer.attachments, [Bytes::from_static(b"\x00\xff")]);
     let short = Duration::from_millis(100);
-    let silent = socket.emit_with_ack(numbered("q", 2), Vec::new(), short);
+    let silent = socket
+        .timeout(short)
+        .emit_with_ack_raw(numbered("q", 2), Vec::new());
     assert_eq!(silent.await, Err(OperationError::Unanswered));
     end(nodes).await;
 }
@@ -178,16 +192,20 @@ async fn a_reserved_name_is_emitted_in_no_class() {
         let no = Some(OperationError::EventName);
         let wait = Duration::from_secs(1);
         let own = || socket.own();
-        assert_eq!(own().emit(bytes(), Vec::new()).await.err(), no, "{event}");
-        assert_eq!(own().emit_transient(bytes(), Vec::new()).err(), no);
-        assert_eq!(own().emit_volatile(bytes(), Vec::new()).err(), no);
-        assert_eq!(own().emit_local(bytes(), Vec::new()).err(), no);
-        let asked = own().emit_with_ack(bytes(), Vec::new(), wait);
+        assert_eq!(
+            own().emit_raw(bytes(), Vec::new()).await.err(),
+            no,
+            "{event}"
+        );
+        assert_eq!(own().transient().emit_raw(bytes(), Vec::new()).err(), no);
+        assert_eq!(own().volatile().emit_raw(bytes(), Vec::new()).err(), no);
+        assert_eq!(own().local().emit_raw(bytes(), Vec::new()).err(), no);
+        let asked = own().timeout(wait).emit_with_ack_raw(bytes(), Vec::new());
         assert_eq!(asked.await.err(), no);
     }
     socket
         .own()
-        .emit(numbered("e", 1), Vec::new())
+        .emit_raw(numbered("e", 1), Vec::new())
         .await
         .unwrap();
     assert_eq!(

@@ -90,10 +90,16 @@ async fn make_noise(origin: Socket) {
     let mut tick = tokio::time::interval(Duration::from_millis(1));
     for number in 0.. {
         tick.tick().await;
-        let (volatile, transient) = (origin.to(room("r")), origin.to(room("r")));
+        let (volatile, transient) = (origin.publish(room("r")), origin.publish(room("r")));
         let event = |name| numbered(name, number);
-        volatile.emit_volatile(event("v"), Vec::new()).unwrap();
-        transient.emit_transient(event("t"), Vec::new()).unwrap();
+        volatile
+            .volatile()
+            .emit_raw(event("v"), Vec::new())
+            .unwrap();
+        transient
+            .transient()
+            .emit_raw(event("t"), Vec::new())
+            .unwrap();
     }
 }
 
@@ -108,7 +114,9 @@ async fn a_replay_that_is_cut_amid_other_events_loses_and_doubles_nothing() {
     node.socket("ann").await.join("r").await.unwrap();
     drop(wire);
     for number in 0..COUNT {
-        let emitted = origin.to(room("r")).emit(numbered("e", number), Vec::new());
+        let emitted = origin
+            .publish(room("r"))
+            .emit_raw(numbered("e", number), Vec::new());
         if number % 500 == 499 {
             emitted.await.unwrap();
         } else {

@@ -6,6 +6,7 @@ mod checks;
 mod formats;
 mod model;
 mod model_operations;
+mod model_sockets;
 mod print;
 mod properties;
 mod script;

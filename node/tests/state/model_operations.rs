@@ -27,6 +27,20 @@ impl Model {
             }),
             Kind::Acknowledge(ack) => self.acknowledge(incarnation, at, ack),
             Kind::AcknowledgeAll(report) => self.acknowledge_all(incarnation, at, report),
+            Kind::SocketsJoin(join) => self.sockets_join(at, join),
+            Kind::SocketsLeave(leave) => self.sockets_leave(at, leave),
+            Kind::DisconnectSockets(disconnect) => {
+                for id in self.selected(disconnect.sockets.as_ref()) {
+                    self.sessions.remove(&id);
+                }
+                Ok(OpResult::Done)
+            }
+            Kind::SetData(set) => {
+                let id = SocketId(set.socket_id.as_ref().try_into().expect("16 bytes"));
+                let session = self.sessions.get(&id);
+                let known = session.is_some_and(|session| session.namespace == set.namespace);
+                known.then_some(OpResult::Done).ok_or(Refusal::Stale)
+            }
         };
         outcome.unwrap_or_else(OpResult::Refused)
     }

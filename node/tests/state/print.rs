@@ -72,6 +72,15 @@ pub(crate) fn effect(effect: &Effect) -> String {
                 socket(id)
             )
         }
+        Effect::Kicked {
+            position: at,
+            socket: id,
+            owner,
+            close,
+        } => {
+            let how = if *close { " and closed" } else { "" };
+            format!("{} kicked{how} {} of {owner}", position(*at), socket(id))
+        }
         Effect::WentAway {
             position: at,
             socket: id,

@@ -192,10 +192,47 @@ pub(crate) fn operation(line: &str) -> command::Op {
             offset: Some(offset(words.word())),
         }),
         "ack-all" => Kind::AcknowledgeAll(acknowledge_all(&mut words)),
-        other => panic!("no such operation: {other}"),
+        other => server_operation(other, &mut words),
     };
     words.finish();
     command::Op { kind: Some(kind) }
+}
+
+/// An operation of the server on any sockets.
+fn server_operation(name: &str, words: &mut Words<'_>) -> Kind {
+    let rooms = |words: &mut Words<'_>| {
+        let names = std::iter::from_fn(|| words.maybe_word());
+        names.map(room).collect()
+    };
+    match name {
+        "sockets-join" => Kind::SocketsJoin(command::SocketsJoin {
+            sockets: Some(selector(words)),
+            rooms: rooms(words),
+        }),
+        "sockets-leave" => Kind::SocketsLeave(command::SocketsLeave {
+            sockets: Some(selector(words)),
+            rooms: rooms(words),
+        }),
+        "disconnect-sockets" => Kind::DisconnectSockets(command::DisconnectSockets {
+            sockets: Some(selector(words)),
+            close: words.value("close") == Some("yes"),
+        }),
+        "set-data" => Kind::SetData(command::SetData {
+            socket_id: id_bytes(words.word()),
+            namespace: words.word().to_owned(),
+            data: Bytes::from(words.word().to_owned()),
+        }),
+        other => panic!("no such operation: {other}"),
+    }
+}
+
+/// `/chat to=a,b except=c`.
+fn selector(words: &mut Words<'_>) -> command::Selector {
+    command::Selector {
+        namespace: words.word().to_owned(),
+        rooms: words.rooms("to"),
+        except: words.rooms("except"),
+    }
 }
 
 /// `ack-all 10 through=4.0 except=s1#1:3.0,s2#1:2.0 [more=yes]`.

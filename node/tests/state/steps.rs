@@ -79,7 +79,7 @@ pub(crate) struct Act {
 pub(crate) fn act() -> impl Strategy<Value = Act> {
     let some = || prop::collection::vec(0..5usize, 1..3);
     (
-        0..24u8,
+        0..27u8,
         0..12usize,
         some(),
         some(),
@@ -167,6 +167,10 @@ impl World {
                 socket,
                 reason: String::new(),
             }),
+            24..=26 => {
+                let namespace = picked.map_or("/".to_owned(), |(_, session)| session.namespace);
+                sockets(act, namespace, (rooms, except), shared)
+            }
             14 => {
                 let epoch = EPOCH + u64::from(act.number.is_multiple_of(50));
                 let offset = Some(self.offset(epoch, act.number));
@@ -275,6 +279,39 @@ impl World {
             index: (self.index + 2).saturating_sub(back),
             op,
         }
+    }
+}
+
+/// Something to many sockets; seldom to a whole namespace, or little would be left.
+fn sockets(
+    act: &Act,
+    namespace: String,
+    (rooms, except): (Vec<String>, Vec<String>),
+    joined: Vec<String>,
+) -> Kind {
+    let everyone = act.number.is_multiple_of(20);
+    let sockets = Some(command::Selector {
+        namespace: namespace.clone(),
+        rooms: if everyone { Vec::new() } else { rooms },
+        except: if act.number % 3 == 1 {
+            except
+        } else {
+            Vec::new()
+        },
+    });
+    let rooms = joined;
+    match act.kind {
+        24 => Kind::SocketsJoin(command::SocketsJoin { sockets, rooms }),
+        25 => Kind::SocketsLeave(command::SocketsLeave { sockets, rooms }),
+        _ if act.number % 4 < 3 => Kind::SetData(command::SetData {
+            namespace,
+            socket_id: vec![(act.number % 250) as u8; 16].into(),
+            data: Bytes::from_static(b"1"),
+        }),
+        _ => Kind::DisconnectSockets(command::DisconnectSockets {
+            sockets,
+            close: act.odd,
+        }),
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::arrival::Arrival;
 use super::delivery::{Delivery, Frozen, Mode};
+use super::ending::Ending;
 use crate::adapter::unlogged::{Class, Stamped};
 use crate::engine::{Frames, PushError, SessionHandle};
 use crate::ids::{Incarnation, Pid, Position, SocketId};
@@ -44,6 +45,8 @@ pub struct LocalSocket {
     pub(super) stopped: Notify,
     /// Where its deliveries stand.
     pub(super) delivery: Mutex<Delivery>,
+    /// Whether the log has ended it.
+    pub(super) ending: Mutex<Ending>,
 }
 
 /// Who brings sockets what they missed. Asked under a socket's lock: never waits, and does not
@@ -107,6 +110,7 @@ impl LocalSocket {
             catch_ups: identity.catch_ups,
             stopped: Notify::new(),
             delivery: Mutex::new(Delivery::new(mode, delivered)),
+            ending: Mutex::default(),
         }
     }
 

@@ -2,12 +2,13 @@
 //! holds all that changes, so that replay and live delivery meet without a gap or a double.
 //!
 //! Reading order: [`local`] (live delivery), [`delivery`] (what the lock holds), [`answers`],
-//! [`replay`]; [`ahead`] and [`tally`] hold and count what waits for its place.
+//! [`replay`], [`ending`]; [`ahead`] and [`tally`] hold and count what waits for its place.
 
 mod ahead;
 mod answers;
 pub(super) mod arrival;
 mod delivery;
+mod ending;
 mod local;
 #[cfg(test)]
 mod meeting;
@@ -19,6 +20,7 @@ mod tally;
 mod tests;
 
 pub(crate) use delivery::Frozen;
+pub(crate) use ending::Holder;
 pub use local::LocalSocket;
 pub(crate) use local::{CatchUps, Identity};
 pub(crate) use replay::{Reached, Stalled};

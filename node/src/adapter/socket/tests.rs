@@ -5,6 +5,7 @@ use std::sync::Arc;
 use roomcast_proto::socketio::Parser;
 
 use super::delivery::Frozen;
+use super::ending::Holder;
 use super::local::LocalSocket;
 use super::replay::{Reached, Stalled};
 use crate::adapter::testing::{event, identity, session, text, texts};
@@ -260,4 +261,35 @@ fn a_quiet_socket_freezes_with_what_it_has() {
     let (moved, _session) = live_from(at(5), 10);
     moved.ask_again(vec![9]);
     assert!(moved.take_asked(9) && !moved.take_asked(9));
+}
+
+/// Whoever holds a socket, and what it was told.
+#[derive(Debug, Default)]
+struct Told(parking_lot::Mutex<Vec<bool>>);
+
+impl Holder for Told {
+    fn kicked(self: Arc<Self>, close: bool) {
+        self.0.lock().push(close);
+    }
+}
+
+#[test]
+fn a_socket_that_the_log_ends_tells_its_client_and_its_holder_once() {
+    for early in [true, false] {
+        let told = Arc::new(Told::default());
+        let holder: Arc<dyn Holder> = Arc::<Told>::clone(&told);
+        let (socket, session) = live_from(at(5), 10);
+        // It may end before anybody holds it.
+        if early {
+            socket.kick(true);
+            assert_eq!(*told.0.lock(), [false; 0]);
+        }
+        socket.hold(Arc::downgrade(&holder));
+        if !early {
+            socket.kick(true);
+        }
+        assert!(socket.is_stopped() && !socket.deliver(at(6), None, never));
+        assert_eq!(texts(&session), ["41"]);
+        assert_eq!(*told.0.lock(), [true], "early: {early}");
+    }
 }

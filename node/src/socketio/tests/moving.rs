@@ -60,7 +60,8 @@ async fn a_client_goes_on_where_it_was_taken_to() {
         let question = Bytes::from_static(br#"["q"]"#);
         let asked = socket
             .own()
-            .emit_with_ack(question, Vec::new(), Duration::from_secs(10));
+            .timeout(Duration::from_secs(10))
+            .emit_with_ack_raw(question, Vec::new());
         asked.await.unwrap()
     });
     let question = hear(&node, &old).await.remove(0);
@@ -96,7 +97,7 @@ async fn a_client_goes_on_where_it_was_taken_to() {
     let socket = script.socket.lock().clone().unwrap();
     assert_eq!((socket.id(), socket.recovered()), (id.as_str(), true));
     let event = Bytes::from_static(br#"["e"]"#);
-    socket.own().emit(event, Vec::new()).await.unwrap();
+    socket.own().emit_raw(event, Vec::new()).await.unwrap();
     assert!(hear(&node, &new).await[0].starts_with(r#"42["e","#));
     assert_eq!(node.connected(), 1);
     assert_eq!(texts(&old), [""; 0]);

@@ -44,19 +44,19 @@ impl Handler for Echo {
         match event.name.as_str() {
             "kick" => socket.disconnect(false),
             "emit" => {
-                let emitted = socket.own().emit(array, event.attachments).await;
+                let emitted = socket.own().emit_raw(array, event.attachments).await;
                 assert!(emitted.is_ok(), "{emitted:?}");
             }
             "ask" => {
                 let wait = Duration::from_secs(20);
-                let asked = socket.own();
-                let answers = asked.emit_with_ack(array, Vec::new(), wait).await.unwrap();
+                let asked = socket.own().timeout(wait);
+                let answers = asked.emit_with_ack_raw(array, Vec::new()).await.unwrap();
                 let answer = answers.answers.into_values().next().unwrap();
-                ack.unwrap().send_with(&answer.data, answer.attachments);
+                ack.unwrap().send_raw(&answer.data, answer.attachments);
             }
             _ => ack
                 .unwrap()
-                .send_with(&args::join(&event.args), event.attachments),
+                .send_raw(&args::join(&event.args), event.attachments),
         }
     }
 

@@ -1,0 +1,108 @@
+//! From the application on one node to the application on the others.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use roomcast_proto::socketio::args;
+use serde::Serialize;
+
+use super::arguments;
+use super::client::Clients;
+use super::handler::Event;
+use super::io::Io;
+use super::operation::OperationError;
+use super::refusal::{Code, Refusal};
+use crate::adapter::{Application, ServerAnswers, ServerEvent};
+use crate::{limits, metrics};
+
+impl Io {
+    /// Sends an event to the application on every other node, which [`super::Namespace::on_server`]
+    /// handles: not logged, in no promised order, and lost where a queue is full.
+    ///
+    /// # Errors
+    /// `TooLarge`, `EventName`, `Arguments`.
+    pub fn server_side_emit<A: Serialize>(
+        &self,
+        name: &str,
+        args: A,
+    ) -> Result<(), OperationError> {
+        let event = self.server_event(name, &args)?;
+        self.adapter.emit_to_servers(&event);
+        Ok(())
+    }
+
+    /// The same, and waits until every other node has answered, or for `timeout`. A node without
+    /// a handler answers as a client would be answered: `unknown_event`.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn server_side_emit_with_ack<A: Serialize>(
+        &self,
+        name: &str,
+        args: A,
+        timeout: Duration,
+    ) -> Result<ServerAnswers, OperationError> {
+        let event = self.server_event(name, &args)?;
+        Ok(self.adapter.ask_servers(&event, timeout).await)
+    }
+
+    fn server_event<A: Serialize>(
+        &self,
+        name: &str,
+        args: &A,
+    ) -> Result<ServerEvent, OperationError> {
+        let event = arguments::event(name, args).map_err(|_| OperationError::Arguments)?;
+        args::event_name(&event).map_err(|_| OperationError::EventName)?;
+        if event.len() > limits::SERVER_EVENT_BYTES_MAX {
+            return Err(OperationError::TooLarge);
+        }
+        Ok(ServerEvent {
+            namespace: self.namespace().to_owned(),
+            event,
+        })
+    }
+}
+
+impl Application for Clients {
+    fn on_server_event(self: Arc<Self>, event: ServerEvent) -> BoxFuture<'static, Bytes> {
+        let handled = async move { self.handle(event).await };
+        let caught = AssertUnwindSafe(handled).catch_unwind();
+        let answered = caught.map(|outcome| {
+            outcome.unwrap_or_else(|_| {
+                metrics::handler_panics("server_event").increment(1);
+                tracing::error!(handler = "server_event", "a handler panicked");
+                Refusal::internal().to_answer().data
+            })
+        });
+        answered.boxed()
+    }
+}
+
+impl Clients {
+    /// The namespace's handler runs, and what it returns is the answer.
+    async fn handle(&self, event: ServerEvent) -> Bytes {
+        let ServerEvent { namespace, event } = event;
+        let unknown = || Refusal::new(Code::UnknownEvent, "nobody handles this event here");
+        let parts = args::event_name(&event).and_then(|name| Ok((name, args::split(&event)?)));
+        let (Some(handler), Ok((name, mut args))) = (self.namespaces.find(&namespace), parts)
+        else {
+            return unknown().to_answer().data;
+        };
+        args.remove(0);
+        let io = Io::new(self.adapter(), namespace.into());
+        let event = Event {
+            name,
+            args,
+            attachments: Vec::new(),
+        };
+        match handler.on_server_event(&io, event).await {
+            Ok(Some(answer)) => answer.data,
+            Ok(None) => Bytes::from_static(b"[]"),
+            Err(refusal) => refusal.to_answer().data,
+        }
+    }
+}

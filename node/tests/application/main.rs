@@ -1,0 +1,6 @@
+//! Applications in Rust as they are written: a server from the builder, our client over loopback.
+
+mod cluster;
+mod node;
+mod server;
+mod socket;
