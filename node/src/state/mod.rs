@@ -12,18 +12,21 @@ mod settings;
 mod cursors;
 mod forgotten;
 mod keys;
+mod limited;
 mod namespace;
 mod producer;
 mod room;
 mod session;
 mod timers;
 
+mod connect;
 mod early;
 mod group;
 mod lifecycle;
 mod operations;
 mod publish;
 mod resume;
+mod subscribers;
 mod upkeep;
 
 mod history;
@@ -44,3 +47,4 @@ pub use query::{Counts, Member, MembersPage, MembersQuery};
 pub use session::{Presence, Session};
 pub use settings::Settings;
 pub use snapshot::SnapshotError;
+pub use subscribers::SubscriberLimit;
