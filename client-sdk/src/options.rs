@@ -66,7 +66,10 @@ pub struct SocketOptions {
     pub auth: Value,
     /// `false` asks the server for a session that cannot be resumed: no pid, no offsets.
     pub recovery: bool,
-    /// The name of a durable subscriber: its position is kept by the server across sessions.
+    /// The name of a durable subscriber, known to the server across processes: what it is owed is
+    /// kept until it is acknowledged, within the server's limits for subscribers. It starts where
+    /// it connects first; [`Connected::resume`](crate::Connected::resume) says of each connect
+    /// where it goes on, or why it starts anew. `"end": true` in `auth` ends it.
     pub subscriber: Option<String>,
     /// Who says that an event was handled.
     pub acknowledgement: Acknowledgement,
@@ -118,6 +121,8 @@ pub enum Acknowledgement {
     OnHandOver,
     /// [`Socket::acknowledge`](crate::Socket::acknowledge) only. After a reconnection, and from
     /// another process with the resume token, every event behind the last acknowledged one
-    /// comes again: at least once.
+    /// comes again: at least once. The server is asked to take nothing but
+    /// [`Pubsub::ack`](crate::Pubsub::ack) for an acknowledgement: after a crash, that is where
+    /// a durable subscriber goes on.
     Manual,
 }

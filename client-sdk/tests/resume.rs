@@ -128,14 +128,16 @@ async fn with_manual_acknowledgement_all_behind_the_acknowledged_comes_again() {
         ..SocketOptions::default()
     };
     let (server, client, socket, mut inbox) = start(manual).await;
-    let mut peer = server.accept_connect("40", REPLY).await;
+    let mut peer = server.accept_connect(r#"40{"ack":"manual"}"#, REPLY).await;
     connected(&mut inbox).await;
     peer.send(r#"42["e","e.1.0"]"#).await;
     peer.send(r#"42["e","e.2.0"]"#).await;
     event(&mut inbox).await;
     event(&mut inbox).await;
     client.cut().await;
-    let mut peer = server.accept_connect(r#"40{"pid":"p"}"#, REPLY).await;
+    let mut peer = server
+        .accept_connect(r#"40{"ack":"manual","pid":"p"}"#, REPLY)
+        .await;
     disconnected(&mut inbox).await;
     assert!(connected(&mut inbox).await.recovered);
     peer.send(r#"42["e","e.1.0"]"#).await;
@@ -143,7 +145,7 @@ async fn with_manual_acknowledgement_all_behind_the_acknowledged_comes_again() {
     socket.acknowledge("e.1.0");
     client.cut().await;
     server
-        .accept_connect(r#"40{"offset":"e.1.0","pid":"p"}"#, REPLY)
+        .accept_connect(r#"40{"ack":"manual","offset":"e.1.0","pid":"p"}"#, REPLY)
         .await;
 }
 

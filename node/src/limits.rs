@@ -229,6 +229,9 @@ pub const SOCKET_EVENTS_QUEUED_MAX: usize = 256;
 pub const SOCKET_EVENT_BYTES_QUEUED_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of an identity that a client claims in development mode.
 pub const IDENTITY_BYTES_MAX: usize = 256;
+/// Bytes of a durable subscriber's name; a connect with a longer one is refused. Part of the format
+/// of the replicated state.
+pub const SUBSCRIBER_NAME_BYTES_MAX: usize = 256;
 /// Bytes of the JSON that member lists show of a socket.
 pub const MEMBER_DATA_BYTES_MAX: usize = 4096;
 /// Members of one page.

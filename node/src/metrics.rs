@@ -205,6 +205,12 @@ metrics_table! {
         "Age of the oldest event that some session has not acknowledged, in log time, by group";
     Gauge events_kept(group) "roomcast_events_kept"
         "Events that can be replayed, by group";
+    Gauge subscribers(group) "roomcast_subscribers"
+        "Durable subscribers, by group";
+    Gauge events_spared(group) "roomcast_events_spared"
+        "Events kept beyond retention because durable subscribers are owed them, by group";
+    Counter subscribers_ended(limit) "roomcast_subscribers_ended_total"
+        "Durable subscribers that ended as this node saw, by limit: window, events, bytes";
     Gauge lease_held(group) "roomcast_lease_held"
         "1 while this node's lease in the group is renewed";
 }

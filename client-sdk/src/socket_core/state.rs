@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::error::EmitError;
 use crate::event::{DisconnectReason, Notice};
 use crate::inbox::InboxQueue;
-use crate::options::SocketOptions;
+use crate::options::{Acknowledgement, SocketOptions};
 use crate::outgoing::{Outgoing, PendingAcks, SendQueue};
 use crate::resume::Progress;
 
@@ -80,6 +80,9 @@ impl SocketCore {
         let is_subscriber = options.subscriber.is_some();
         if !options.recovery {
             auth.entry("recovery").or_insert(Value::Bool(false));
+        }
+        if options.acknowledgement == Acknowledgement::Manual {
+            auth.entry("ack").or_insert("manual".into());
         }
         if let Some(subscriber) = options.subscriber {
             auth.entry("subscriber").or_insert(subscriber.into());

@@ -156,11 +156,21 @@ impl<S: Sockets> Fanout<S> {
                     member.kick(close);
                 }
             }
-            Effect::WentAway { socket, owner, .. } | Effect::Ended { socket, owner, .. }
-                if self.has(socket, owner) =>
-            {
-                if let Some(member) = self.remove(socket) {
-                    member.stop();
+            Effect::WentAway { socket, owner, .. } if self.has(socket, owner) => {
+                self.end(socket, None);
+            }
+            Effect::Ended {
+                socket,
+                owner,
+                limit,
+                ..
+            } => {
+                if let Some(limit) = limit {
+                    crate::metrics::subscribers_ended(limit.word()).increment(1);
+                }
+                if self.has(socket, owner) {
+                    // It has not kept up with what it is owed, and is owed nothing more.
+                    self.end(socket, limit.map(|_| CloseReason::SlowConsumer));
                 }
             }
             Effect::Op {
@@ -256,6 +266,18 @@ impl<S: Sockets> Fanout<S> {
         }
     }
 
+    /// A session has no transport any more, or is at its end; with a reason its client does not
+    /// know yet.
+    fn end(&mut self, id: SocketId, reason: Option<CloseReason>) {
+        let Some(socket) = self.remove(id) else {
+            return;
+        };
+        socket.stop();
+        if let Some(reason) = reason {
+            socket.session.close(reason);
+        }
+    }
+
     fn fence(&mut self, id: SocketId, generation: u64) {
         if self
             .index
@@ -318,11 +340,13 @@ impl<S: Sockets> Fanout<S> {
             }
             OpResult::Resume(Verdict::Recovered {
                 socket: id,
+                pid,
                 generation,
                 start,
                 rooms,
             }) => {
-                let identity = self.identity(&attach, owner, id, generation);
+                let mut identity = self.identity(&attach, owner, id, generation);
+                identity.pid = pid.unwrap_or(identity.pid);
                 let socket =
                     LocalSocket::catching_up(identity, attach.session.clone(), start, position);
                 self.begin(attach, Arc::new(socket), rooms, Some(start));

@@ -254,6 +254,8 @@ impl Group {
 pub(crate) enum Parting {
     /// Its transport is gone; the session waits for a resume.
     Away,
+    /// Its client left: the session ends, unless it is a durable subscriber's.
+    Left { reason: &'static str },
     /// The session ends.
     End { reason: &'static str },
 }
@@ -263,9 +265,10 @@ impl Parting {
         let reference = Some(socket_ref(socket));
         let kind = match self {
             Self::Away => Kind::Away(command::Away { socket: reference }),
-            Self::End { reason } => Kind::Disconnect(command::Disconnect {
+            Self::Left { reason } | Self::End { reason } => Kind::Disconnect(command::Disconnect {
                 socket: reference,
                 reason: (*reason).to_owned(),
+                by_client: matches!(self, Self::Left { .. }),
             }),
         };
         Op { kind: Some(kind) }

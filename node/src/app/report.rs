@@ -48,7 +48,10 @@ fn states(adapter: &Adapter) {
     for group in adapter.groups() {
         let view = group.view();
         let label = group.id.to_string();
-        metrics::events_kept(label.clone()).set(view.counts().events as f64);
+        let counts = view.counts();
+        metrics::events_kept(label.clone()).set(counts.events as f64);
+        metrics::events_spared(label.clone()).set(counts.spared as f64);
+        metrics::subscribers(label.clone()).set(counts.subscribers as f64);
         let lag = Duration::from_micros(view.lag_us());
         metrics::acknowledge_lag_seconds(label).set(lag.as_secs_f64());
     }

@@ -37,6 +37,14 @@ pub struct ClusterSettings {
     pub room_name_bytes_max: u32,
     /// Namespaces of one group that have a session, a kept event or a key.
     pub namespaces_max: u32,
+    /// How long a durable subscriber may be away, in log time.
+    pub subscriber_window: Duration,
+    /// Events kept for one durable subscriber beyond retention.
+    pub subscriber_events: u64,
+    /// Bytes of those events.
+    pub subscriber_bytes: u64,
+    /// Durable subscribers of a namespace.
+    pub subscribers_max: u32,
     /// How long a silent incarnation keeps its sessions (DESIGN, section 4, Leases).
     pub lease: Duration,
 }
@@ -61,6 +69,10 @@ impl ClusterSettings {
             room_name_bytes_max: self.room_name_bytes_max,
             lease_ms: ms(self.lease),
             namespaces_max: self.namespaces_max,
+            subscriber_window_ms: ms(self.subscriber_window),
+            subscriber_events: self.subscriber_events,
+            subscriber_bytes: self.subscriber_bytes,
+            subscribers_max: self.subscribers_max,
         }
     }
 
@@ -78,6 +90,10 @@ impl ClusterSettings {
         let rooms_per_socket_max = reader.small("rooms-per-socket-max", 1..=100_000);
         let room_name_bytes_max = reader.small("room-name-bytes-max", 22..=1_024);
         let namespaces_max = reader.small("namespaces-max", 1..=1_000_000);
+        let subscriber_window = reader.duration("subscriber-window", second..=365 * DAY);
+        let subscriber_events = reader.number("subscriber-events", 1..=100_000_000);
+        let subscriber_bytes = reader.bytes("subscriber-bytes", 1 << 10..=1 << 40);
+        let subscribers_max = reader.small("subscribers-max", 1..=100_000);
         let lease = reader.duration("lease", second..=Duration::from_secs(60));
         Some(Self {
             retention: retention?,
@@ -91,6 +107,10 @@ impl ClusterSettings {
             rooms_per_socket_max: rooms_per_socket_max?,
             room_name_bytes_max: room_name_bytes_max?,
             namespaces_max: namespaces_max?,
+            subscriber_window: subscriber_window?,
+            subscriber_events: subscriber_events?,
+            subscriber_bytes: subscriber_bytes?,
+            subscribers_max: subscribers_max?,
             lease: lease?,
         })
     }

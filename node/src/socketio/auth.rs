@@ -1,5 +1,5 @@
 //! What a client brings in its CONNECT packet besides what the application asks for: an earlier
-//! session to resume, and whether it wants to be able to.
+//! session to resume, whether it wants to be able to, and as which durable subscriber it comes.
 
 use bytes::Bytes;
 use roomcast_proto::command::{self, resume};
@@ -9,6 +9,12 @@ use serde_json::{Map, Value};
 use super::handler::Recovery;
 use crate::engine::Handshake;
 use crate::ids::Pid;
+use crate::limits;
+
+/// `auth.ack` of a client whose `ack` alone moves its cursor.
+const MANUAL: &str = "manual";
+/// `auth.ack` of a client whose PONGs move it too: what goes without saying.
+const PONG: &str = "pong";
 
 /// A CONNECT packet's payload, taken apart.
 #[derive(Debug, PartialEq)]
@@ -19,6 +25,19 @@ pub(super) struct Brought {
     pub(super) earlier: Option<Earlier>,
     /// Whether it wants recovery.
     pub(super) wish: Wish,
+    /// The durable subscriber that it is; `Err` says in words what is wrong with it.
+    pub(super) subscriber: Result<Option<Subscriber>, String>,
+    /// Only its `ack` moves its cursor.
+    pub(super) manual: bool,
+}
+
+/// A durable subscriber, as its client says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subscriber {
+    /// Its name within namespace and identity.
+    pub(super) name: String,
+    /// It is to end.
+    pub(super) end: bool,
 }
 
 /// What a client brings of an earlier session.
@@ -71,20 +90,59 @@ impl Brought {
             None | Some(Value::Null) => None,
             Some(value) => Some(read_offset(&value)),
         };
+        let subscriber = read_subscriber(&auth);
+        let is_subscriber = matches!(&subscriber, Ok(Some(subscriber)) if !subscriber.end);
+        let ends = matches!(&subscriber, Ok(Some(subscriber)) if subscriber.end);
         let earlier = match auth.remove("pid") {
+            _ if ends => None,
+            // Its name is enough to come back.
+            None | Some(Value::Null) if is_subscriber => Some(Earlier { pid: None, offset }),
             None | Some(Value::Null) => None,
             Some(pid) => Some(Earlier {
                 pid: pid.as_str().and_then(Pid::parse),
                 offset,
             }),
         };
-        let wish = Wish::read(&auth, handshake);
+        let manual = auth.get("ack").is_some_and(|ack| ack == MANUAL);
+        let wish = match Wish::read(&auth, handshake) {
+            Wish::Unsaid if is_subscriber => Wish::Asked,
+            wish => wish,
+        };
         Self {
             auth: Value::Object(auth),
             earlier,
             wish,
+            subscriber,
+            manual,
         }
     }
+}
+
+/// `auth.subscriber`, with the two members that belong to it. They mean something else, or nothing,
+/// to an application whose clients are no durable subscribers, so they are judged here only.
+fn read_subscriber(auth: &Map<String, Value>) -> Result<Option<Subscriber>, String> {
+    let name = match auth.get("subscriber") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(name)) => name,
+        Some(_) => return Err("auth.subscriber is not a string".to_owned()),
+    };
+    let bytes_max = limits::SUBSCRIBER_NAME_BYTES_MAX;
+    if name.is_empty() || name.len() > bytes_max {
+        return Err(format!("auth.subscriber has 1 to {bytes_max} bytes"));
+    }
+    if auth
+        .get("ack")
+        .is_some_and(|ack| ack != MANUAL && ack != PONG)
+    {
+        return Err(format!("auth.ack is \"{MANUAL}\" or \"{PONG}\""));
+    }
+    let end = match auth.get("end") {
+        None => false,
+        Some(Value::Bool(end)) => *end,
+        Some(_) => return Err("auth.end is not a boolean".to_owned()),
+    };
+    let name = name.clone();
+    Ok(Some(Subscriber { name, end }))
 }
 
 fn read_offset(value: &Value) -> resume::Offset {

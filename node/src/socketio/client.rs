@@ -200,7 +200,7 @@ impl Client {
                 let slot = self.slots.remove(namespace.as_str());
                 let slot = slot.ok_or_else(violation)?;
                 let reason = "client namespace disconnect";
-                slot.end(Parting::End { reason }, reason);
+                slot.end(Parting::Left { reason }, reason);
                 Ok(())
             }
             Packet::ConnectError { .. } => Err(violation()),
@@ -275,7 +275,7 @@ fn violation() -> CloseReason {
 /// A connection that is broken below ends its sessions; anything else can be resumed.
 fn parting(reason: CloseReason) -> Parting {
     match reason {
-        CloseReason::ParseError | CloseReason::NotUtf8 => Parting::End {
+        CloseReason::ParseError | CloseReason::NotUtf8 => Parting::Left {
             reason: "parse error",
         },
         _ => Parting::Away,

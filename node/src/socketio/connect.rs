@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::auth::{Brought, Earlier, Wish};
+use super::auth::{Brought, Earlier, Subscriber};
 use super::dispatch::Slot;
 use super::handler::{Admission, ConnectRequest, Rejection, SharedHandler};
 use super::socket::Socket;
@@ -46,6 +46,8 @@ enum Unplaced {
     Failed(Failure),
     /// Its namespace would be one more than this limit.
     NamespacesFull(u32),
+    /// It would be one durable subscriber more than this limit.
+    SubscribersFull(u32),
 }
 
 impl From<Failure> for Unplaced {
@@ -59,12 +61,21 @@ pub(super) struct Applicant {
     pub(super) identity: Option<String>,
     pub(super) data: Bytes,
     pub(super) recoverable: bool,
+    pub(super) subscriber: Option<Subscriber>,
+    pub(super) manual: bool,
 }
 
 impl Connecting {
     /// Runs until the socket is in place and its queue drained, or the connect has failed.
     pub(crate) async fn run(self, auth: Option<Bytes>) {
         let brought = Brought::read(auth, &self.handshake);
+        let subscriber = match brought.subscriber {
+            Ok(subscriber) => subscriber,
+            Err(wrong) => {
+                metrics::connects("rejected").increment(1);
+                return self.reject(&invalid_subscriber(wrong));
+            }
+        };
         let request = ConnectRequest {
             namespace: &self.namespace,
             auth: &brought.auth,
@@ -77,20 +88,40 @@ impl Connecting {
                 return self.reject(&rejection);
             }
         };
-        let applicant = applicant(admission, brought.wish);
+        let recoverable = brought.wish.is_granted(admission.recovery);
+        if subscriber.is_some() && !recoverable {
+            metrics::connects("rejected").increment(1);
+            let wrong = "a durable subscriber needs recovery, which is off";
+            return self.reject(&invalid_subscriber(wrong.to_owned()));
+        }
+        let applicant = Applicant {
+            identity: admission.identity,
+            data: admission
+                .data
+                .map_or_else(Bytes::new, |data| data.to_string().into()),
+            recoverable,
+            subscriber,
+            manual: brought.manual,
+        };
         let deadline = Instant::now() + limits::OPERATION_DEADLINE;
         let attached = self.attach(&applicant, brought.earlier, deadline).await;
         let result = match &attached {
             Ok((_, _, true)) => "recovered",
             Ok((_, _, false)) => "new",
             Err(Unplaced::NamespacesFull(_)) => "namespaces_full",
+            Err(Unplaced::SubscribersFull(_)) => "subscribers_full",
             Err(Unplaced::Failed(Failure::Overloaded)) => "overloaded",
             Err(Unplaced::Failed(_)) => "unavailable",
         };
         metrics::connects(result).increment(1);
         match attached {
             Ok(in_place) => self.in_place(in_place).await,
-            Err(Unplaced::NamespacesFull(limit)) => self.reject(&namespaces_full(limit)),
+            Err(Unplaced::NamespacesFull(limit)) => {
+                self.reject(&full("namespaces", "namespaces_max", limit));
+            }
+            Err(Unplaced::SubscribersFull(limit)) => {
+                self.reject(&full("subscribers", "subscribers_max", limit));
+            }
             Err(Unplaced::Failed(Failure::Overloaded)) => {
                 self.session.close(CloseReason::Overloaded);
             }
@@ -153,15 +184,20 @@ impl Connecting {
         earlier: &Earlier,
         deadline: Instant,
     ) -> Result<Result<InPlace, ResumeRefusal>, Failure> {
-        let Some(pid) = earlier.pid else {
+        let subscriber = applicant.subscriber_name();
+        if earlier.pid.is_none() && subscriber.is_none() {
             return Ok(Err(ResumeRefusal::Unknown));
-        };
+        }
+        // Who comes back by name is told the pid by the verdict.
+        let pid = earlier.pid.unwrap_or_else(|| self.adapter.entropy().pid());
         let resume = Resume {
             pid: pid.0.to_vec().into(),
             namespace: self.namespace.to_string(),
             identity: applicant.identity.clone(),
             offset: earlier.offset,
             moved: false,
+            subscriber,
+            manual: applicant.manual,
         };
         let opening = Opening::Connect {
             resume_refused: None,
@@ -191,6 +227,9 @@ impl Connecting {
             data: applicant.data.clone(),
             recoverable: applicant.recoverable,
             rooms: Vec::new(),
+            subscriber: applicant.subscriber.as_ref().map(|of| of.name.clone()),
+            manual: applicant.manual,
+            end_subscriber: applicant.subscriber.as_ref().is_some_and(|of| of.end),
         };
         let kind = Kind::Connect(connect);
         let opening = Opening::Connect {
@@ -203,6 +242,10 @@ impl Connecting {
             (Attached::Refused(Refusal::NamespacesFull), group) => {
                 let limit = group.view().settings().namespaces_max;
                 Err(Unplaced::NamespacesFull(limit))
+            }
+            (Attached::Refused(Refusal::SubscribersFull), group) => {
+                let limit = group.view().settings().subscribers_max;
+                Err(Unplaced::SubscribersFull(limit))
             }
             (Attached::Refused(refusal), _) => {
                 tracing::warn!(?refusal, "apply refused a connect");
@@ -278,21 +321,25 @@ impl Connecting {
 }
 
 /// Only the operator or the client's own choice of names can cure it.
-fn namespaces_full(limit: u32) -> Rejection {
+fn full(what: &str, limit_name: &str, limit: u32) -> Rejection {
     Rejection {
-        message: format!("too many namespaces: namespaces_max is {limit}"),
-        data: Some(json!({ "code": "namespaces_full", "namespaces_max": limit })),
+        message: format!("too many {what}: {limit_name} is {limit}"),
+        data: Some(json!({ "code": format!("{what}_full"), limit_name: limit })),
     }
 }
 
-fn applicant(admission: Admission, wish: Wish) -> Applicant {
-    let recoverable = wish.is_granted(admission.recovery);
-    let data = admission
-        .data
-        .map_or_else(Bytes::new, |data| data.to_string().into());
-    Applicant {
-        identity: admission.identity,
-        data,
-        recoverable,
+/// Only who wrote the client can cure it; what it is owed stays.
+fn invalid_subscriber(message: String) -> Rejection {
+    Rejection {
+        message,
+        data: Some(json!({ "code": "invalid" })),
+    }
+}
+
+impl Applicant {
+    /// The durable subscriber that it is, unless that is to end.
+    fn subscriber_name(&self) -> Option<String> {
+        let subscriber = self.subscriber.as_ref().filter(|of| !of.end)?;
+        Some(subscriber.name.clone())
     }
 }

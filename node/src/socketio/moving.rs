@@ -166,11 +166,15 @@ impl Connecting {
                 op: moved.op,
             })),
             moved: true,
+            subscriber: None,
+            manual: false,
         };
         let applicant = Applicant {
             identity: moved.identity,
             data: Bytes::new(),
             recoverable: moved.recoverable,
+            subscriber: None,
+            manual: false,
         };
         let opening = Opening::Moved { asked: moved.asked };
         let attach = |reply| self.attach_of(&applicant, pid, None, opening.clone(), reply);

@@ -161,7 +161,10 @@ fn fate(outcome: Outcome) -> Fate {
             Refusal::Stale => OperationError::Gone,
             Refusal::KeyReused => OperationError::KeyReused,
             Refusal::TooLarge => OperationError::TooLarge,
-            Refusal::Limit | Refusal::Invalid | Refusal::NamespacesFull => OperationError::Invalid,
+            Refusal::Limit
+            | Refusal::Invalid
+            | Refusal::NamespacesFull
+            | Refusal::SubscribersFull => OperationError::Invalid,
         }),
         Outcome::Failed(failure) => Err(match failure {
             Failure::Unavailable => OperationError::Unavailable,

@@ -16,6 +16,10 @@
 //!   that it owns up to there;
 //! - a list of exceptions may be spread over several operations, for each holds at once.
 //!
+//! A client may choose that only its `ack` counts (*manual*): such a session follows nobody, and
+//! neither a list nor the offset of a resume moves it. Durable subscribers are counted apart: what
+//! they have not acknowledged is spared for them alone, see [`super::subscribers`].
+//!
 //! Leaving what it followed (away, taken over, listed), a session takes along what it had. Cursors
 //! only move forward, and never beyond the position of the operation that moves them.
 
@@ -63,7 +67,7 @@ impl Cursors {
 
     /// Up to where every session has everything; `None` when there is no session. Costs as much as
     /// there are incarnations.
-    fn least(&self, cursor_of: impl Fn(Incarnation) -> Position) -> Option<Position> {
+    pub(super) fn least(&self, cursor_of: impl Fn(Incarnation) -> Position) -> Option<Position> {
         let least = self.0.iter().filter_map(|(follows, counted)| {
             let own = counted.get_min()?.0;
             Some(follows.map_or(own, |incarnation| own.max(cursor_of(incarnation))))
@@ -83,8 +87,8 @@ impl GroupState {
         Some(session.cursor.max(followed.unwrap_or_default()))
     }
 
-    /// Up to where every session of the namespace surely has everything; `None` when it has no
-    /// session.
+    /// Up to where every session of the namespace that is no durable subscriber surely has
+    /// everything; `None` when it has no such session.
     #[must_use]
     pub fn acknowledged(&self, namespace: &str) -> Option<Position> {
         let namespace = self.namespaces.get(namespace)?;
@@ -93,7 +97,7 @@ impl GroupState {
             .least(|incarnation| self.cursor_of(incarnation))
     }
 
-    fn cursor_of(&self, incarnation: Incarnation) -> Position {
+    pub(super) fn cursor_of(&self, incarnation: Incarnation) -> Position {
         let producer = self.producers.get(&incarnation);
         producer.map_or(Position::ZERO, |producer| producer.cursor)
     }
@@ -109,11 +113,12 @@ impl GroupState {
             session.cursor = session.cursor.max(reached);
         }
         let (after, held_after) = (session.place(), session.held_by());
+        let is_subscriber = session.subscription.is_some();
         let name = Arc::clone(&session.namespace);
         if before != after
             && let Some(namespace) = self.namespaces.get_mut(&name)
         {
-            let cursors = &mut Arc::make_mut(namespace).cursors;
+            let cursors = Arc::make_mut(namespace).cursors_mut(is_subscriber);
             cursors.remove(before);
             cursors.add(after);
         }
@@ -121,6 +126,7 @@ impl GroupState {
             self.unhold(id, held_before);
             self.hold(id, held_after);
         }
+        self.release(id);
     }
 
     /// Enters a held session with the incarnation that it will follow.
@@ -180,6 +186,9 @@ impl GroupState {
             let Ok(session) = self.owned(moment, except.socket.as_ref()) else {
                 continue;
             };
+            if session.manual {
+                continue;
+            }
             let (id, cursor) = (session.id, known(moment, except.cursor)?);
             self.change_session(&id, |session| {
                 session.cursor = session.cursor.max(cursor);
@@ -207,6 +216,7 @@ impl GroupState {
         {
             self.change_session(&id, |session| session.held = None);
         }
+        self.release_followers(incarnation);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Early drops (DESIGN, section 4, "Retention is state"): an event that every session of its
 //! namespace has acknowledged goes before the limits take it, once it is older than the minimum.
 //! The least cursor of all sessions stands for those that the event is owed to, which can only keep
-//! it longer.
+//! it longer. Durable subscribers are not among them: what they are owed is spared for them.
 //!
 //! Nothing is looked for when a cursor moves. A namespace is looked at when its oldest event
 //! reaches the minimum, and, if a session has not acknowledged that one, again and again until it
@@ -54,7 +54,10 @@ impl GroupState {
     #[must_use]
     pub fn lag_us(&self) -> u64 {
         let lag = |namespace: &Arc<Namespace>| {
-            let event = namespace.first_after(self.acknowledged(&namespace.name)?)?;
+            let subscribers = &namespace.subscribers.cursors;
+            let all = [&namespace.cursors, subscribers].into_iter();
+            let least = all.filter_map(|all| all.least(|owner| self.cursor_of(owner)));
+            let event = namespace.first_after(least.min()?)?;
             Some(self.log_time_us.saturating_sub(event.at_us))
         };
         self.namespaces

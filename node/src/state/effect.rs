@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::ids::{GroupId, Incarnation, NodeId, Position, SocketId};
+use super::subscribers::SubscriberLimit;
+use crate::ids::{GroupId, Incarnation, NodeId, Pid, Position, SocketId};
 
 /// One consequence of an entry. Effects of an operation precede its [`Effect::Op`].
 #[derive(Debug, Clone)]
@@ -49,13 +50,15 @@ pub enum Effect {
         socket: SocketId,
         owner: Incarnation,
     },
-    /// A session ended here: by its disconnect or because its resume window ran out (`expired`).
+    /// A session ended here: by its disconnect or because its time ran out (`expired`). A durable
+    /// subscriber may have ended by a limit: `owner` delivers nothing from here on and closes.
     Ended {
         position: Position,
         socket: SocketId,
         owner: Incarnation,
         namespace: Arc<str>,
         expired: bool,
+        limit: Option<SubscriberLimit>,
     },
     /// The outcome of one operation of a batch.
     Op {
@@ -144,6 +147,9 @@ pub enum Verdict {
     Recovered {
         /// The socket's unchanged id.
         socket: SocketId,
+        /// The session's unchanged pid: who resumes by name has not brought it. `None` from a
+        /// build that knew no names.
+        pid: Option<Pid>,
         /// The generation to use from now on.
         generation: u64,
         /// Where the replay starts (exclusive).
@@ -168,6 +174,8 @@ pub enum ResumeRefusal {
     OtherIdentity,
     /// The offset is unreadable, or later than this position.
     Invalid,
+    /// The durable subscriber of this name came to a limit, and ended.
+    Limit,
 }
 
 impl ResumeRefusal {
@@ -180,6 +188,7 @@ impl ResumeRefusal {
             Self::Dropped => "dropped",
             Self::OtherIdentity => "other_identity",
             Self::Invalid => "invalid",
+            Self::Limit => "limit",
         }
     }
 }
@@ -199,4 +208,6 @@ pub enum Refusal {
     Invalid,
     /// It would make a namespace, and `namespaces_max` of them exist.
     NamespacesFull,
+    /// It would make a durable subscriber, and `subscribers_max` of them exist in the namespace.
+    SubscribersFull,
 }

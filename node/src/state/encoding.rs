@@ -16,6 +16,7 @@ use super::producer::{AppliedBatch, Producer};
 use super::session::{ClosedInterval, OpenInterval, Presence, Session};
 use super::settings::Settings;
 use super::snapshot::SnapshotError;
+use super::subscribers::Subscription;
 use crate::ids::{Pid, SocketId};
 
 pub(super) fn write_identity(out: &mut Writer, identity: &Identity) {
@@ -50,6 +51,10 @@ pub(super) fn write_settings(out: &mut Writer, settings: &Settings) {
         room_name_bytes_max,
         lease_ms,
         namespaces_max,
+        subscriber_window_ms,
+        subscriber_events,
+        subscriber_bytes,
+        subscribers_max,
     } = *settings;
     for value in [
         retention_ms,
@@ -71,11 +76,15 @@ pub(super) fn write_settings(out: &mut Writer, settings: &Settings) {
     out.int(lease_ms);
     out.int(u64::from(namespaces_max));
     out.int(retention_min_ms);
+    out.int(subscriber_window_ms);
+    out.int(subscriber_events);
+    out.int(subscriber_bytes);
+    out.int(u64::from(subscribers_max));
 }
 
 /// Settings as format `version` has them.
 pub(super) fn read_settings(from: &mut Reader<'_>, version: u8) -> Result<Settings, SnapshotError> {
-    Ok(Settings {
+    let settings = Settings {
         retention_ms: from.int()?,
         retention_bytes: from.int()?,
         retention_count: from.int()?,
@@ -94,6 +103,17 @@ pub(super) fn read_settings(from: &mut Reader<'_>, version: u8) -> Result<Settin
             1 | 2 => Settings::DEFAULT.retention_min_ms,
             _ => from.int()?,
         },
+        ..Settings::DEFAULT
+    };
+    if version < 4 {
+        return Ok(settings);
+    }
+    Ok(Settings {
+        subscriber_window_ms: from.int()?,
+        subscriber_events: from.int()?,
+        subscriber_bytes: from.int()?,
+        subscribers_max: from.int32()?,
+        ..settings
     })
 }
 
@@ -143,7 +163,7 @@ pub(super) fn read_producer(from: &mut Reader<'_>, version: u8) -> Result<Produc
             sequence: from.int()?,
             index: from.int()?,
             op_count: from.int32()?,
-            notable: from.list(|from| Ok((from.int32()?, read_result(from)?)))?,
+            notable: from.list(|from| Ok((from.int32()?, read_result(from, version)?)))?,
         }))
     })?;
     producer.recent = recent.into_iter().collect();
@@ -159,12 +179,14 @@ fn write_result(out: &mut Writer, result: &OpResult) {
         }
         OpResult::Resume(Verdict::Recovered {
             socket,
+            pid,
             generation,
             start,
             rooms,
         }) => {
             out.byte(2);
             out.raw(&socket.0);
+            out.option(*pid, |out, pid| out.raw(&pid.0));
             out.int(*generation);
             out.position(*start);
             out.count(rooms.len());
@@ -176,6 +198,7 @@ fn write_result(out: &mut Writer, result: &OpResult) {
             ResumeRefusal::Dropped => 5,
             ResumeRefusal::OtherIdentity => 6,
             ResumeRefusal::Invalid => 7,
+            ResumeRefusal::Limit => 14,
         }),
         OpResult::Refused(refusal) => out.byte(match refusal {
             Refusal::Stale => 8,
@@ -184,11 +207,12 @@ fn write_result(out: &mut Writer, result: &OpResult) {
             Refusal::TooLarge => 11,
             Refusal::Invalid => 12,
             Refusal::NamespacesFull => 13,
+            Refusal::SubscribersFull => 15,
         }),
     }
 }
 
-fn read_result(from: &mut Reader<'_>) -> Result<OpResult, SnapshotError> {
+fn read_result(from: &mut Reader<'_>, version: u8) -> Result<OpResult, SnapshotError> {
     let not_recovered = |reason| OpResult::Resume(Verdict::NotRecovered(reason));
     Ok(match from.byte()? {
         0 => OpResult::Done,
@@ -197,6 +221,10 @@ fn read_result(from: &mut Reader<'_>) -> Result<OpResult, SnapshotError> {
         },
         2 => OpResult::Resume(Verdict::Recovered {
             socket: SocketId(from.array()?),
+            pid: match version {
+                1..=3 => None,
+                _ => from.option(|from| Ok(Pid(from.array()?)))?,
+            },
             generation: from.int()?,
             start: from.position()?,
             rooms: from.list(Reader::text)?,
@@ -212,6 +240,8 @@ fn read_result(from: &mut Reader<'_>) -> Result<OpResult, SnapshotError> {
         11 => OpResult::Refused(Refusal::TooLarge),
         12 => OpResult::Refused(Refusal::Invalid),
         13 => OpResult::Refused(Refusal::NamespacesFull),
+        14 => not_recovered(ResumeRefusal::Limit),
+        15 => OpResult::Refused(Refusal::SubscribersFull),
         _ => return Err(SnapshotError::Invalid("operation result")),
     })
 }
@@ -304,6 +334,8 @@ pub(super) fn write_session(out: &mut Writer, session: &Session, numbers: &BTree
         since_ms,
         cursor,
         held,
+        manual,
+        subscription,
         open,
         closed,
         lost_through,
@@ -326,6 +358,8 @@ pub(super) fn write_session(out: &mut Writer, session: &Session, numbers: &BTree
     out.int(*since_ms);
     out.position(*cursor);
     out.option(*held, Writer::position);
+    out.flag(*manual);
+    out.option(subscription.as_deref(), write_subscription);
     out.position(*lost_through);
     out.count(open.len());
     for interval in open {
@@ -340,6 +374,26 @@ pub(super) fn write_session(out: &mut Writer, session: &Session, numbers: &BTree
         out.position(interval.to);
         out.option(interval.last_inside, Writer::position);
     }
+}
+
+fn write_subscription(out: &mut Writer, subscription: &Subscription) {
+    // Its bytes follow from the events.
+    let Subscription {
+        name,
+        start,
+        spared,
+        spared_bytes: _,
+    } = subscription;
+    out.text(name);
+    out.position(*start);
+    out.count(spared.len());
+    spared.iter().for_each(|at| out.position(*at));
+}
+
+fn read_subscription(from: &mut Reader<'_>) -> Result<Subscription, SnapshotError> {
+    let mut subscription = Subscription::new(from.text()?, from.position()?);
+    subscription.spared = from.list(Reader::position)?.into_iter().collect();
+    Ok(subscription)
 }
 
 /// A session as format `version` has it.
@@ -368,6 +422,11 @@ pub(super) fn read_session(
         held: match version {
             1 | 2 => None,
             _ => from.option(Reader::position)?,
+        },
+        manual: version > 3 && from.flag()?,
+        subscription: match version {
+            1..=3 => None,
+            _ => from.option(read_subscription)?.map(Box::new),
         },
         lost_through: from.position()?,
         open: from.list(|from| {

@@ -12,6 +12,7 @@ use roomcast_proto::command;
 use super::bucket::{BUCKET_COUNT, default_table};
 use super::effect::Effect;
 use super::forgotten::Forgotten;
+use super::limited::Limited;
 use super::namespace::Namespace;
 use super::producer::Producer;
 use super::session::Session;
@@ -80,6 +81,12 @@ pub struct GroupState {
     pub(super) expired: Vector<Pid>,
     /// The same, for lookup.
     pub(super) expired_set: OrdSet<Pid>,
+    /// Durable subscribers that ended by a limit and have not come back.
+    pub(super) limited: Limited,
+    /// Those for which events are spared.
+    pub(super) sparing: OrdSet<SocketId>,
+    /// Those that are beyond their limits; empty between entries.
+    pub(super) overrun: OrdSet<SocketId>,
     /// Namespaces that have a session, a replayable event or a key, and the dormant ones.
     pub(super) namespaces: OrdMap<Arc<str>, Arc<Namespace>>,
     /// Namespaces that are empty but had events: kept for what histories say of their rooms, at
@@ -136,6 +143,9 @@ impl GroupState {
             pids: OrdMap::new(),
             expired: Vector::new(),
             expired_set: OrdSet::new(),
+            limited: Limited::default(),
+            sparing: OrdSet::new(),
+            overrun: OrdSet::new(),
             namespaces: OrdMap::new(),
             dormant: OrdSet::new(),
             forgotten: Forgotten::default(),
@@ -222,6 +232,7 @@ impl GroupState {
             }
         }
         self.run_looks();
+        self.end_overrun(moment, &mut effects);
         Ok(effects)
     }
 
@@ -264,6 +275,7 @@ impl GroupState {
             }
             self.settle(&name);
         }
+        self.check_spared();
     }
 }
 

@@ -1,6 +1,7 @@
 //! History of a room: a page of its replayable events (DESIGN, section 7, `history`).
 
 use super::group::GroupState;
+use super::room::Track;
 use crate::ids::Position;
 
 /// Where a page starts.
@@ -10,7 +11,8 @@ pub enum HistoryFrom {
     Oldest,
     /// With the first event after this position.
     After(Position),
-    /// With the last so many events.
+    /// With the last so many events, or with the first one that is later than the last dropped one
+    /// of the room: earlier ones may be spared for a durable subscriber, beyond a hole.
     Last(usize),
 }
 
@@ -53,11 +55,17 @@ impl GroupState {
             HistoryFrom::Last(_) => last_dropped,
         };
         let complete = match from {
-            HistoryFrom::Last(wanted) => wanted <= count || last_dropped == Position::ZERO,
+            HistoryFrom::Last(wanted) => {
+                let later = |track: &Track| count - track.index_after(last_dropped);
+                wanted <= track.map_or(0, later) || last_dropped == Position::ZERO
+            }
             HistoryFrom::Oldest | HistoryFrom::After(_) => last_dropped <= after,
         };
         let first = match from {
-            HistoryFrom::Last(wanted) => count.saturating_sub(wanted),
+            HistoryFrom::Last(wanted) => {
+                let later = track.map_or(0, |track| track.index_after(last_dropped));
+                later.max(count.saturating_sub(wanted))
+            }
             _ => track.map_or(0, |track| track.index_after(after)),
         };
         let end = count.min(first.saturating_add(limit));

@@ -8,8 +8,9 @@ use super::effect::Effect;
 use super::group::{GroupState, Moment};
 use super::producer::Producer;
 use super::session::Presence;
+use super::subscribers::SubscriberLimit;
 use super::timers::TimerKey;
-use crate::ids::{Incarnation, NodeId, Position, SocketId};
+use crate::ids::{Incarnation, NodeId, Pid, Position, SocketId};
 
 /// Pids whose resume window ran out, remembered to tell `expired` from `unknown`.
 const EXPIRED_MAX: usize = 10_000;
@@ -79,8 +80,36 @@ impl GroupState {
         socket: &SocketId,
         effects: &mut Vec<Effect>,
     ) {
-        let pid = self.sessions.get(socket).and_then(|session| session.pid);
+        let session = self.sessions.get(socket);
+        if session.is_some_and(|session| session.subscription.is_some()) {
+            return self.end_at_limit(position, socket, SubscriberLimit::Window, effects);
+        }
+        let pid = session.and_then(|session| session.pid);
         self.end_session(position, socket, true, effects);
+        self.remember_expired(pid);
+    }
+
+    /// A durable subscriber is beyond one of its limits: it ends, and its name is told so.
+    pub(super) fn end_at_limit(
+        &mut self,
+        position: Position,
+        socket: &SocketId,
+        limit: SubscriberLimit,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(session) = self.sessions.get(socket) else {
+            return;
+        };
+        let (pid, namespace) = (session.pid, Arc::clone(&session.namespace));
+        let name = session.subscriber_name();
+        self.end(position, socket, (true, Some(limit)), effects);
+        self.remember_expired(pid);
+        if let Some(name) = name {
+            self.limited.remember(namespace, name, position);
+        }
+    }
+
+    fn remember_expired(&mut self, pid: Option<Pid>) {
         if let Some(pid) = pid
             && self.expired_set.insert(pid).is_none()
         {
@@ -108,9 +137,11 @@ impl GroupState {
             self.end_session(moment.position, socket, false, effects);
             return false;
         }
-        let expires_us = self
-            .log_time_us
-            .saturating_add(self.settings.resume_window_us());
+        let window_us = match session.subscription {
+            Some(_) => self.settings.subscriber_window_us(),
+            None => self.settings.resume_window_us(),
+        };
+        let expires_us = self.log_time_us.saturating_add(window_us);
         let owner = session.owner;
         self.change_session(socket, |session| {
             session.presence = Presence::Away { expires_us };
@@ -132,6 +163,19 @@ impl GroupState {
         expired: bool,
         effects: &mut Vec<Effect>,
     ) {
+        self.end(position, socket, (expired, None), effects);
+    }
+
+    fn end(
+        &mut self,
+        position: Position,
+        socket: &SocketId,
+        (expired, limit): (bool, Option<SubscriberLimit>),
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.sparing.contains(socket) {
+            self.release_through(socket, Position::new(u64::MAX, u32::MAX));
+        }
         let Some(session) = self.sessions.remove(socket) else {
             return;
         };
@@ -149,7 +193,13 @@ impl GroupState {
         let rooms: Vec<Arc<str>> = session.rooms().cloned().collect();
         self.change_namespace(&name, |namespace| {
             namespace.sessions.remove(socket);
-            namespace.cursors.remove(session.place());
+            namespace
+                .cursors_mut(session.subscription.is_some())
+                .remove(session.place());
+            if let Some(name) = session.subscriber_name() {
+                namespace.subscribers.by_name.remove(&name);
+                namespace.subscribers.leavers.remove(socket);
+            }
             for room in &rooms {
                 namespace.remove_member(room, socket);
             }
@@ -168,6 +218,7 @@ impl GroupState {
             owner,
             namespace: name,
             expired,
+            limit,
         });
     }
 }

@@ -12,12 +12,14 @@ mod settings;
 mod cursors;
 mod forgotten;
 mod keys;
+mod limited;
 mod namespace;
 mod producer;
 mod room;
 mod session;
 mod timers;
 
+mod connect;
 mod early;
 mod group;
 mod lifecycle;
@@ -25,6 +27,7 @@ mod operations;
 mod publish;
 mod resume;
 mod sockets;
+mod subscribers;
 mod upkeep;
 
 mod history;
@@ -45,3 +48,4 @@ pub use query::{Counts, Member, MembersPage, MembersQuery};
 pub use session::{Presence, Session};
 pub use settings::Settings;
 pub use snapshot::SnapshotError;
+pub use subscribers::SubscriberLimit;

@@ -1,6 +1,7 @@
 //! One namespace: its sessions, rooms, replayable events and keys, and its retention (one floor:
 //! everything at or below it is dropped).
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet, Vector};
@@ -10,6 +11,7 @@ use super::forgotten::Forgotten;
 use super::keys::Keys;
 use super::room::{Room, Track};
 use super::settings::Settings;
+use super::subscribers::{Spared, Subscribers};
 use crate::ids::{Position, SocketId};
 
 /// What the state keeps of a replayable event; the payload stays in the log.
@@ -32,17 +34,26 @@ pub(super) struct Namespace {
     pub(super) name: Arc<str>,
     /// All its sessions, away ones too.
     pub(super) sessions: OrdSet<SocketId>,
-    /// Their cursors.
+    /// Their cursors, but those of durable subscribers.
     pub(super) cursors: Cursors,
+    /// Durable subscribers among the sessions.
+    pub(super) subscribers: Subscribers,
     /// Rooms that have a member or a replayable event.
     pub(super) rooms: OrdMap<Arc<str>, Room>,
     /// Events for the whole namespace: a room that every session is in from its connect.
     pub(super) everyone: Track,
-    /// Replayable events, oldest first.
+    /// Events within retention, oldest first.
     pub(super) events: Vector<EventMeta>,
     /// Sum of what they are charged.
     pub(super) bytes: u64,
-    /// The last dropped event.
+    /// Events that have left retention, and of which nobody has decided yet whether they are spared
+    /// or go: empty between operations, see [`super::subscribers`].
+    pub(super) leaving: Vector<EventMeta>,
+    /// Events that have left retention and are spared.
+    pub(super) spared: OrdMap<Position, Spared>,
+    /// Sum of what those are charged.
+    pub(super) spared_bytes: u64,
+    /// The last event that has left retention.
     pub(super) floor: Position,
     /// Last dropped positions of deleted rooms.
     pub(super) forgotten: Forgotten,
@@ -67,10 +78,14 @@ impl Namespace {
             name,
             sessions: OrdSet::new(),
             cursors: Cursors::default(),
+            subscribers: Subscribers::default(),
             rooms: OrdMap::new(),
             everyone: Track::starting_at(floor),
             events: Vector::new(),
             bytes: 0,
+            leaving: Vector::new(),
+            spared: OrdMap::new(),
+            spared_bytes: 0,
             floor,
             forgotten: Forgotten::starting_at(floor),
             keys: Keys::default(),
@@ -89,16 +104,22 @@ impl Namespace {
 
     /// The first replayable event.
     pub(super) fn oldest(&self) -> Option<Position> {
-        self.events.front().map(|event| event.position)
+        let spared = self.spared.get_min().map(|(position, _)| *position);
+        spared.or_else(|| self.events.front().map(|event| event.position))
     }
 
     /// The last replayable event.
     pub(super) fn newest(&self) -> Option<Position> {
-        self.events.back().map(|event| event.position)
+        let kept = self.events.back().map(|event| event.position);
+        kept.or_else(|| self.spared.get_max().map(|(position, _)| *position))
     }
 
     /// The first replayable event later than `after`.
     pub(super) fn first_after(&self, after: Position) -> Option<&EventMeta> {
+        let later = (Bound::Excluded(after), Bound::Unbounded);
+        if let Some((_, spared)) = self.spared.range(later).next() {
+            return Some(&spared.event);
+        }
         let found = self
             .events
             .binary_search_by(|event| event.position.cmp(&after));
@@ -139,6 +160,7 @@ impl Namespace {
             return Position::ZERO;
         };
         room.members.remove(socket);
+        room.subscribers.remove(socket);
         let last_event = room.track.last_event();
         self.tidy_room(name);
         last_event
@@ -177,18 +199,28 @@ impl Namespace {
         }
     }
 
+    /// The oldest event leaves retention; a durable subscriber may still have it spared.
     pub(super) fn drop_oldest(&mut self) {
         let Some(event) = self.events.pop_front() else {
             return;
         };
         self.bytes -= u64::from(event.bytes);
         self.floor = event.position;
+        if self.subscribers.by_name.is_empty() {
+            self.forget_event(&event);
+        } else {
+            self.leaving.push_back(event);
+        }
+    }
+
+    /// An event is not replayable any more.
+    pub(super) fn forget_event(&mut self, event: &EventMeta) {
         if event.rooms.is_empty() {
-            self.everyone.drop_front(event.position);
+            self.everyone.drop_event(event.position);
         }
         for name in event.rooms.iter() {
             if let Some(room) = self.rooms.get_mut(name) {
-                room.track.drop_front(event.position);
+                room.track.drop_event(event.position);
             }
             self.tidy_room(name);
         }

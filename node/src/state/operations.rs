@@ -1,4 +1,5 @@
-//! The operations of a batch, except publish and resume. Each is applied whole or refused whole.
+//! The operations of a batch, except connect, resume and publish. Each is applied whole or refused
+//! whole.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use roomcast_proto::command::op::Kind;
 use super::effect::{Effect, OpResult, Refusal};
 use super::group::{GroupState, Moment};
 use super::producer::{AppliedBatch, Turn};
-use super::session::{Presence, Session};
-use crate::ids::{Incarnation, Pid, Position, SocketId};
+use super::session::Session;
+use crate::ids::{Incarnation, Position, SocketId};
 
 impl GroupState {
     pub(super) fn apply_batch(
@@ -134,82 +135,6 @@ impl GroupState {
         }
     }
 
-    fn connect(
-        &mut self,
-        moment: Moment,
-        connect: command::Connect,
-        effects: &mut Vec<Effect>,
-    ) -> Result<OpResult, Refusal> {
-        let id = SocketId(bytes16(&connect.id)?);
-        let pid = if connect.pid.is_empty() && !connect.recoverable {
-            None
-        } else {
-            Some(Pid(bytes16(&connect.pid)?))
-        };
-        let taken =
-            self.sessions.contains_key(&id) || pid.is_some_and(|pid| self.pids.contains_key(&pid));
-        if taken || !connect.namespace.starts_with('/') {
-            return Err(Refusal::Invalid);
-        }
-        self.check_names(&connect.rooms)?;
-        let own_room = id.to_string();
-        let rooms = distinct(&connect.rooms, |room| room != own_room);
-        self.check_room_count(rooms.len())?;
-        self.check_namespace_count(&connect.namespace)?;
-
-        let namespace = self.namespace_mut(&connect.namespace);
-        let name = Arc::clone(&namespace.name);
-        namespace.sessions.insert(id);
-        let names = std::iter::once(own_room.as_str()).chain(rooms);
-        let rooms: Vec<Arc<str>> = names.map(|room| namespace.intern(room)).collect();
-        for room in &rooms {
-            namespace.room_mut(room).members.insert(id);
-        }
-        namespace.room_mut(&rooms[0]).private = true;
-        self.settle(&name);
-        let mut session = Session {
-            id,
-            pid,
-            namespace: Arc::clone(&name),
-            identity: connect.identity.map(Arc::from),
-            // Copied: a slice would keep the whole entry in memory.
-            data: Bytes::copy_from_slice(&connect.data),
-            recoverable: connect.recoverable,
-            connected_at: moment.position,
-            generation: 1,
-            owner: moment.incarnation,
-            presence: Presence::Connected,
-            since_ms: moment.wall_ms,
-            cursor: moment.position,
-            held: None,
-            open: Vec::with_capacity(rooms.len()),
-            closed: Vec::new(),
-            lost_through: Position::ZERO,
-        };
-        for room in &rooms {
-            session.open(Arc::clone(room), moment.position);
-        }
-        self.namespace_mut(&name).cursors.add(session.place());
-        self.sessions.insert(id, Arc::new(session));
-        if let Some(pid) = pid {
-            self.pids.insert(pid, id);
-        }
-        self.own(moment.incarnation, id);
-        let Moment {
-            position,
-            incarnation: owner,
-            ..
-        } = moment;
-        effects.push(Effect::Joined {
-            position,
-            socket: id,
-            owner,
-            namespace: name,
-            rooms,
-        });
-        Ok(OpResult::Done)
-    }
-
     fn join(
         &mut self,
         moment: Moment,
@@ -243,10 +168,11 @@ impl GroupState {
         }
         let session = self.session_mut(socket);
         let (owner, name) = (session.owner, Arc::clone(&session.namespace));
+        let is_subscriber = session.subscription.is_some();
         let namespace = self.namespace_mut(&name);
         let rooms: Vec<Arc<str>> = new.iter().map(|room| namespace.intern(room)).collect();
         for room in &rooms {
-            namespace.room_mut(room).members.insert(*socket);
+            namespace.room_mut(room).enter(*socket, is_subscriber);
         }
         let session = self.session_mut(socket);
         for room in &rooms {
@@ -309,6 +235,7 @@ impl GroupState {
             session.close(room, position, last_event, newest);
         }
         session.prune(oldest);
+        self.note_leaver(socket);
         effects.push(Effect::Left {
             position,
             socket: *socket,
@@ -325,6 +252,11 @@ impl GroupState {
         effects: &mut Vec<Effect>,
     ) -> Result<OpResult, Refusal> {
         let socket = self.owned(moment, away.socket.as_ref())?.id;
+        self.go_away(moment, socket, effects);
+        Ok(OpResult::Done)
+    }
+
+    fn go_away(&mut self, moment: Moment, socket: SocketId, effects: &mut Vec<Effect>) {
         if self.lose_transport(moment, &socket, effects) {
             let Moment {
                 position,
@@ -337,7 +269,6 @@ impl GroupState {
                 owner,
             });
         }
-        Ok(OpResult::Done)
     }
 
     fn disconnect(
@@ -346,8 +277,13 @@ impl GroupState {
         disconnect: command::Disconnect,
         effects: &mut Vec<Effect>,
     ) -> Result<OpResult, Refusal> {
-        let socket = self.owned(moment, disconnect.socket.as_ref())?.id;
-        self.end_session(moment.position, &socket, false, effects);
+        let session = self.owned(moment, disconnect.socket.as_ref())?;
+        let (socket, is_subscriber) = (session.id, session.subscription.is_some());
+        if disconnect.by_client && is_subscriber {
+            self.go_away(moment, socket, effects);
+        } else {
+            self.end_session(moment.position, &socket, false, effects);
+        }
         Ok(OpResult::Done)
     }
 

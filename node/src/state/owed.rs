@@ -5,7 +5,6 @@ use std::collections::BinaryHeap;
 
 use super::group::GroupState;
 use super::namespace::Namespace;
-use super::resume::lost_after;
 use super::room::Track;
 use super::session::Session;
 use crate::ids::{Position, SocketId};
@@ -59,7 +58,7 @@ impl GroupState {
         if owed.positions.len() < limit {
             owed.through = self.position().max(after);
         }
-        owed.lost = lost_after(session, namespace, after);
+        owed.lost = self.has_lost(session, namespace, after);
         Some(owed)
     }
 

@@ -71,6 +71,10 @@ pub struct Counts {
     pub event_bytes: u64,
     /// Idempotency keys.
     pub keys: usize,
+    /// Durable subscribers.
+    pub subscribers: usize,
+    /// Replayable events that have left retention and are spared for durable subscribers.
+    pub spared: usize,
 }
 
 impl GroupState {
@@ -182,8 +186,10 @@ impl GroupState {
         };
         for namespace in self.namespaces.values() {
             counts.rooms += namespace.rooms.len();
-            counts.events += namespace.events.len();
-            counts.event_bytes += namespace.bytes;
+            counts.events += namespace.events.len() + namespace.spared.len();
+            counts.event_bytes += namespace.bytes + namespace.spared_bytes;
+            counts.spared += namespace.spared.len();
+            counts.subscribers += namespace.subscribers.by_name.len();
             counts.keys += namespace.keys.len();
         }
         counts
@@ -207,7 +213,8 @@ impl GroupState {
             let found = namespace
                 .events
                 .binary_search_by(|event| event.position.index.cmp(&index));
-            found.is_ok()
+            let entry = Position::new(index, 0)..=Position::new(index, u32::MAX);
+            found.is_ok() || namespace.spared.range(entry).next().is_some()
         })
     }
 
@@ -231,7 +238,7 @@ impl GroupState {
         self.namespaces.values().map(last).max().unwrap_or_default()
     }
 
-    /// The last dropped event of a namespace; zero when none is known.
+    /// The last event of a namespace that has left retention; zero when none is known.
     #[must_use]
     pub fn floor(&self, namespace: &str) -> Position {
         match self.namespaces.get(namespace) {

@@ -11,6 +11,7 @@ use super::group::{GroupState, Moment};
 use super::namespace::Namespace;
 use super::operations::bytes16;
 use super::session::{Presence, Session};
+use super::subscribers::SubscriberName;
 use super::timers::TimerKey;
 use crate::ids::{Pid, Position, SocketId};
 
@@ -22,12 +23,35 @@ impl GroupState {
         effects: &mut Vec<Effect>,
     ) -> OpResult {
         OpResult::Resume(match self.judge(moment.position, &resume) {
-            Ok((socket, start)) => {
-                let acknowledged = if resume.moved { Position::ZERO } else { start };
-                self.take_over(moment, socket, (start, acknowledged), effects)
-            }
+            Ok((socket, start)) => self.take_over(moment, socket, start, &resume, effects),
             Err(reason) => Verdict::NotRecovered(reason),
         })
+    }
+
+    /// The session that a client comes back to: a durable subscriber by its name, any other by its
+    /// pid.
+    fn wanted(&self, resume: &command::Resume) -> Result<&Session, ResumeRefusal> {
+        if let Some(name) = &resume.subscriber {
+            let name = SubscriberName {
+                identity: resume.identity.as_deref().map(Arc::from),
+                name: Arc::from(name.as_str()),
+            };
+            return self.subscriber(&resume.namespace, &name).ok_or_else(|| {
+                let namespace = Arc::from(resume.namespace.as_str());
+                if self.limited.contains(&namespace, &name) {
+                    ResumeRefusal::Limit
+                } else {
+                    ResumeRefusal::Unknown
+                }
+            });
+        }
+        let pid = Pid(bytes16(&resume.pid).map_err(|_| ResumeRefusal::Unknown)?);
+        let session = self.pids.get(&pid).and_then(|id| self.sessions.get(id));
+        match session {
+            Some(session) if *session.namespace == *resume.namespace => Ok(session),
+            None if self.expired_set.contains(&pid) => Err(ResumeRefusal::Expired),
+            _ => Err(ResumeRefusal::Unknown),
+        }
     }
 
     /// Which session goes on from where, or why none does. Changes nothing.
@@ -36,47 +60,35 @@ impl GroupState {
         position: Position,
         resume: &command::Resume,
     ) -> Result<(SocketId, Position), ResumeRefusal> {
-        let pid = Pid(bytes16(&resume.pid).map_err(|_| ResumeRefusal::Unknown)?);
-        let session = self.pids.get(&pid).and_then(|id| self.sessions.get(id));
-        let Some(session) = session else {
-            let expired = self.expired_set.contains(&pid);
-            return Err(if expired {
-                ResumeRefusal::Expired
-            } else {
-                ResumeRefusal::Unknown
-            });
-        };
-        if *session.namespace != *resume.namespace {
-            return Err(ResumeRefusal::Unknown);
-        }
+        let session = self.wanted(resume)?;
         if session.identity.as_deref() != resume.identity.as_deref() {
             return Err(ResumeRefusal::OtherIdentity);
         }
-        let start = self.start_of(session, position, resume.offset.as_ref())?;
+        let start = self.start_of(session, position, resume)?;
         let namespace = self
             .namespaces
             .get(&session.namespace)
             .ok_or(ResumeRefusal::Unknown)?;
-        if lost_after(session, namespace, start) {
+        if self.has_lost(session, namespace, start) {
             return Err(ResumeRefusal::Dropped);
         }
         Ok((session.id, start))
     }
 
-    /// Where the replay starts: at the client's offset, or at the connect position when there is
-    /// none, when it is another log's, or when it is older than the session.
+    /// Where the replay starts: at the client's offset, or where its view of the session began when
+    /// there is none, when it is another log's, or when it is older than the session.
     fn start_of(
         &self,
         session: &Session,
         position: Position,
-        offset: Option<&Offset>,
+        resume: &command::Resume,
     ) -> Result<Position, ResumeRefusal> {
-        match offset {
+        match &resume.offset {
             // `unreadable: false` says nothing about an offset, so there is none.
-            None | Some(Offset::Unreadable(false)) => Ok(session.connected_at),
+            None | Some(Offset::Unreadable(false)) => Ok(self.begin_of(session, resume)),
             Some(Offset::Unreadable(true)) => Err(ResumeRefusal::Invalid),
             Some(Offset::Known(offset)) if Some(offset.epoch) != self.epoch() => {
-                Ok(session.connected_at)
+                Ok(self.begin_of(session, resume))
             }
             Some(Offset::Known(offset)) => {
                 let known = Position::new(offset.index, offset.op);
@@ -88,11 +100,38 @@ impl GroupState {
         }
     }
 
+    /// Where a client's view of a session begins, which has received nothing: at its connect. A
+    /// durable subscriber's that has come back by its name begins there, and one that comes back
+    /// now has everything that it has acknowledged.
+    fn begin_of(&self, session: &Session, resume: &command::Resume) -> Position {
+        match &session.subscription {
+            None => session.connected_at,
+            Some(subscription) if brings_pid(session, resume) => subscription.start,
+            Some(_) => self.cursor(&session.id).unwrap_or(session.cursor),
+        }
+    }
+
+    /// True when an event owed to the session after `start` has been dropped. A durable subscriber
+    /// is kept what it has not acknowledged, whatever its rooms say of others' events.
+    pub(super) fn has_lost(
+        &self,
+        session: &Session,
+        namespace: &Namespace,
+        start: Position,
+    ) -> bool {
+        let is_kept = session.subscription.is_some() && self.cursor(&session.id) <= Some(start);
+        if is_kept {
+            return session.lost_through > start;
+        }
+        lost_after(session, namespace, start)
+    }
+
     fn take_over(
         &mut self,
         moment: Moment,
         socket: SocketId,
-        (start, acknowledged): (Position, Position),
+        start: Position,
+        resume: &command::Resume,
         effects: &mut Vec<Effect>,
     ) -> Verdict {
         let Moment {
@@ -110,16 +149,27 @@ impl GroupState {
         let old_generation = session.generation;
         session.since_ms = wall_ms;
         session.prune(oldest);
+        let begins = !resume.moved && !brings_pid(session, resume);
+        if let Some(subscription) = session.subscription.as_mut().filter(|_| begins) {
+            subscription.start = start;
+        }
+        self.note_leaver(&socket);
         self.change_session(&socket, |session| {
             session.generation += 1;
             session.owner = incarnation;
             session.presence = Presence::Connected;
-            session.cursor = session.cursor.max(acknowledged);
+            if !resume.moved {
+                session.manual = resume.manual;
+            }
+            if !resume.moved && !session.manual {
+                session.cursor = session.cursor.max(start);
+            }
             // What lies between its offset and here is not there before somebody says so.
             session.held = Some(position);
         });
         let session = self.session_mut(&socket);
         let generation = session.generation;
+        let pid = session.pid;
         let rooms = session.rooms().cloned().collect();
         match old_presence {
             Presence::Away { expires_us } => {
@@ -140,6 +190,7 @@ impl GroupState {
         self.own(incarnation, socket);
         Verdict::Recovered {
             socket,
+            pid,
             generation,
             start,
             rooms,
@@ -147,11 +198,16 @@ impl GroupState {
     }
 }
 
+/// Whether the client says that it had the session itself, and not only its name.
+fn brings_pid(session: &Session, resume: &command::Resume) -> bool {
+    session.pid.is_some_and(|pid| pid.0[..] == resume.pid[..])
+}
+
 /// True when an event owed to the session after `start` has been dropped: last dropped positions,
 /// room by room, within the membership intervals. An except is not looked at (the state does not
 /// keep them): a dropped event that the session was excepted from counts as owed, which can only
 /// turn a recovery into a fresh session, never hide a hole.
-pub(super) fn lost_after(session: &Session, namespace: &Namespace, start: Position) -> bool {
+fn lost_after(session: &Session, namespace: &Namespace, start: Position) -> bool {
     let start = start.max(session.connected_at);
     if session.lost_through > start || namespace.everyone.last_dropped > start {
         return true;

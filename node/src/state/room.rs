@@ -9,7 +9,8 @@ use crate::ids::{Position, SocketId};
 pub(super) struct Track {
     /// Positions of replayable events, ascending.
     positions: Vector<Position>,
-    /// The last event that is not replayable any more; zero when there is none.
+    /// The last event that is not replayable any more; zero when there is none. Earlier ones may
+    /// still be: see [`super::subscribers`].
     pub(super) last_dropped: Position,
 }
 
@@ -18,6 +19,8 @@ pub(super) struct Track {
 pub(super) struct Room {
     /// Sessions that are in it now, away ones too.
     pub(super) members: OrdSet<SocketId>,
+    /// Durable subscribers among them.
+    pub(super) subscribers: OrdSet<SocketId>,
     /// It is the room of one socket, named by its id. Ids never come back, so nothing is remembered
     /// of it when it is deleted.
     pub(super) private: bool,
@@ -40,16 +43,30 @@ impl Track {
         self.positions.push_back(position);
     }
 
-    /// Drops the oldest event, which stands at `position`.
-    pub(super) fn drop_front(&mut self, position: Position) {
-        let front = self.positions.pop_front();
-        debug_assert_eq!(front, Some(position), "events are dropped in log order");
-        self.last_dropped = position;
+    /// For snapshots: puts back an event; false when a later one was put back before.
+    pub(super) fn restore(&mut self, position: Position) -> bool {
+        let is_next = self.positions.back().is_none_or(|last| *last < position);
+        if is_next {
+            self.positions.push_back(position);
+        }
+        is_next
+    }
+
+    /// Drops the event at `position`. It is the oldest, unless older ones are spared for a durable
+    /// subscriber.
+    pub(super) fn drop_event(&mut self, position: Position) {
+        if self.positions.front() == Some(&position) {
+            self.positions.pop_front();
+        } else if let Ok(index) = self.positions.binary_search(&position) {
+            self.positions.remove(index);
+        }
+        self.last_dropped = self.last_dropped.max(position);
     }
 
     /// The newest event there ever was, dropped or not; zero when there was none.
     pub(super) fn last_event(&self) -> Position {
-        self.positions.back().copied().unwrap_or(self.last_dropped)
+        let newest = self.positions.back().copied().unwrap_or_default();
+        newest.max(self.last_dropped)
     }
 
     /// Index of the first replayable event later than `after`.
@@ -72,6 +89,14 @@ impl Track {
 }
 
 impl Room {
+    /// A member more.
+    pub(super) fn enter(&mut self, id: SocketId, is_subscriber: bool) {
+        self.members.insert(id);
+        if is_subscriber {
+            self.subscribers.insert(id);
+        }
+    }
+
     /// True when nothing but its last dropped position would be lost with it.
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty() && self.track.len() == 0

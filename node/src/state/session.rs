@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cursors::Place;
+use super::subscribers::Subscription;
 use crate::ids::{Incarnation, Pid, Position, SocketId};
 
 /// Closed intervals kept per session. Beyond it the oldest is given up as if its events had been
@@ -41,6 +42,10 @@ pub struct Session {
     pub(super) cursor: Position,
     /// It does not follow its owner's cursor, unless that moves beyond this position.
     pub(super) held: Option<Position>,
+    /// Only its client's `ack` moves its cursor: it follows nobody, and no resume moves it.
+    pub manual: bool,
+    /// What makes it a durable subscriber, if it is one.
+    pub(super) subscription: Option<Box<Subscription>>,
     /// Rooms it is in, sorted by name.
     pub(super) open: Vec<OpenInterval>,
     /// Rooms it was in, by their end; only those that a replayable event may fall into.
@@ -90,7 +95,21 @@ impl Session {
 
     /// The incarnation whose cursor counts for it too.
     pub(super) fn follows(&self) -> Option<Incarnation> {
-        (self.is_connected() && self.held.is_none()).then_some(self.owner)
+        (self.is_connected() && self.held.is_none() && !self.manual).then_some(self.owner)
+    }
+
+    /// The name under which it is a durable subscriber.
+    #[must_use]
+    pub fn subscriber(&self) -> Option<&str> {
+        let subscription = self.subscription.as_ref()?;
+        Some(&subscription.name)
+    }
+
+    /// Events of its namespace that are kept only because it is owed them.
+    #[must_use]
+    pub fn spared_count(&self) -> usize {
+        let subscription = self.subscription.as_ref();
+        subscription.map_or(0, |subscription| subscription.spared.len())
     }
 
     /// Where it is counted among the cursors of its namespace.

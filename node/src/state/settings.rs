@@ -37,6 +37,15 @@ pub struct Settings {
     /// Namespaces that may exist at once in the group: those with a session, a replayable event or
     /// a key. Clients choose names, so their number must have an end.
     pub namespaces_max: u32,
+    /// How long a durable subscriber may be away before it ends, in milliseconds of log time.
+    pub subscriber_window_ms: u64,
+    /// Events kept for one durable subscriber beyond the retention of its namespace; with one more
+    /// it ends.
+    pub subscriber_events: u64,
+    /// Bytes of those events, as retention charges them; same policy.
+    pub subscriber_bytes: u64,
+    /// Durable subscribers of a namespace; one more is refused.
+    pub subscribers_max: u32,
 }
 
 impl Settings {
@@ -54,6 +63,10 @@ impl Settings {
         room_name_bytes_max: 1_024,
         lease_ms: 5_000,
         namespaces_max: 10_000,
+        subscriber_window_ms: 7 * DAY_MS,
+        subscriber_events: 100_000,
+        subscriber_bytes: 64 << 20,
+        subscribers_max: 1_000,
     };
 
     /// These settings with the proposed ones put in, value by value. A zero or absurd value keeps
@@ -89,6 +102,29 @@ impl Settings {
             ),
             lease_ms: pick(self.lease_ms, proposed.lease_ms, 1..=DAY_MS),
             namespaces_max: pick(self.namespaces_max, proposed.namespaces_max, 1..=1_000_000),
+            ..self.with_subscribers(proposed)
+        }
+    }
+
+    fn with_subscribers(self, proposed: &command::Settings) -> Self {
+        Self {
+            subscriber_window_ms: pick(
+                self.subscriber_window_ms,
+                proposed.subscriber_window_ms,
+                1..=366 * DAY_MS,
+            ),
+            subscriber_events: pick(
+                self.subscriber_events,
+                proposed.subscriber_events,
+                1..=1 << 32,
+            ),
+            subscriber_bytes: pick(
+                self.subscriber_bytes,
+                proposed.subscriber_bytes,
+                1..=1 << 50,
+            ),
+            subscribers_max: pick(self.subscribers_max, proposed.subscribers_max, 1..=100_000),
+            ..self
         }
     }
 
@@ -108,6 +144,10 @@ impl Settings {
             room_name_bytes_max: self.room_name_bytes_max,
             lease_ms: self.lease_ms,
             namespaces_max: self.namespaces_max,
+            subscriber_window_ms: self.subscriber_window_ms,
+            subscriber_events: self.subscriber_events,
+            subscriber_bytes: self.subscriber_bytes,
+            subscribers_max: self.subscribers_max,
         }
     }
 
@@ -124,6 +164,11 @@ impl Settings {
     /// Microseconds of log time that a session may be away.
     pub(super) fn resume_window_us(&self) -> u64 {
         self.resume_window_ms.saturating_mul(1000)
+    }
+
+    /// Microseconds of log time that a durable subscriber may be away.
+    pub(super) fn subscriber_window_us(&self) -> u64 {
+        self.subscriber_window_ms.saturating_mul(1000)
     }
 
     /// Microseconds of log time that a key is remembered.

@@ -14,16 +14,18 @@ use super::encoding::{
     write_settings,
 };
 use super::group::{FEATURE_LEVEL, GroupState};
+use super::limited::Limited;
 use super::namespace::{EventMeta, Namespace};
 use super::room::{Room, Track};
 use super::session::{Presence, Session};
+use super::subscribers::Spared;
 use super::timers::TimerKey;
 use crate::ids::Pid;
 
 const MAGIC: &[u8; 4] = b"RCGS";
-/// The format that is written. Still read are 1, without `namespaces_max`, and 2, without what
-/// acknowledgements need.
-const VERSION: u8 = 3;
+/// The format that is written. Still read are 1, without `namespaces_max`, 2, without what
+/// acknowledgements need, and 3, without durable subscribers.
+const VERSION: u8 = 4;
 
 /// Why bytes are not a snapshot that this build can use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +70,7 @@ impl GroupState {
         out.count(self.expired.len());
         self.expired.iter().for_each(|pid| out.raw(&pid.0));
         write_forgotten(&mut out, &self.forgotten);
+        self.limited.write(&mut out);
         out.count(self.namespaces.len());
         for namespace in self.namespaces.values() {
             self.write_namespace(&mut out, namespace);
@@ -115,6 +118,9 @@ impl GroupState {
             .collect();
         state.expired_set = state.expired.iter().copied().collect();
         state.forgotten = read_forgotten(&mut from)?;
+        if version > 3 {
+            state.limited = Limited::read(&mut from)?;
+        }
         for _ in 0..from.count()? {
             state.read_namespace(&mut from, version)?;
         }
@@ -141,8 +147,10 @@ impl GroupState {
             out.position(room.track.last_dropped);
             out.flag(room.private);
         }
-        out.count(namespace.events.len());
-        for event in &namespace.events {
+        out.count(namespace.spared.len());
+        out.count(namespace.spared.len() + namespace.events.len());
+        let spared = namespace.spared.values().map(|spared| &spared.event);
+        for event in spared.chain(&namespace.events) {
             out.position(event.position);
             out.int(event.at_us);
             out.int(u64::from(event.bytes));
@@ -184,12 +192,17 @@ impl GroupState {
             namespace.rooms.insert(Arc::clone(&name), room);
             Ok(name)
         })?;
-        for event in from.list(|from| read_event(from, &names))? {
-            restore_event(&mut namespace, event)?;
+        let spared = if version > 3 { from.count()? } else { 0 };
+        let events = from.list(|from| read_event(from, &names))?;
+        for (number, event) in events.into_iter().enumerate() {
+            restore_event(&mut namespace, event, number < spared)?;
         }
         let sessions = from.list(|from| read_session(from, version, &name, &names))?;
         for session in sessions {
             self.restore_session(&mut namespace, session)?;
+        }
+        if namespace.spared.values().any(|spared| spared.holders == 0) {
+            return Err(SnapshotError::Invalid("spared event"));
         }
         if self
             .namespaces
@@ -205,17 +218,18 @@ impl GroupState {
     fn restore_session(
         &mut self,
         namespace: &mut Namespace,
-        session: Session,
+        mut session: Session,
     ) -> Result<(), SnapshotError> {
         let id = session.id;
+        let is_subscriber = session.subscription.is_some();
         namespace.sessions.insert(id);
-        namespace.cursors.add(session.place());
+        namespace.cursors_mut(is_subscriber).add(session.place());
         for interval in &session.open {
             let room = namespace.rooms.get_mut(&interval.room);
             room.ok_or(SnapshotError::Invalid("room"))?
-                .members
-                .insert(id);
+                .enter(id, is_subscriber);
         }
+        self.restore_subscriber(namespace, &mut session)?;
         match session.presence {
             Presence::Connected => {
                 self.own(session.owner, id);
@@ -233,14 +247,42 @@ impl GroupState {
     }
 }
 
-fn restore_event(namespace: &mut Namespace, event: EventMeta) -> Result<(), SnapshotError> {
-    let out_of_order = SnapshotError::Invalid("event position");
-    if namespace
-        .events
-        .back()
-        .is_some_and(|last| last.position >= event.position)
-    {
-        return Err(out_of_order);
+impl GroupState {
+    fn restore_subscriber(
+        &mut self,
+        namespace: &mut Namespace,
+        session: &mut Session,
+    ) -> Result<(), SnapshotError> {
+        let (id, name) = (session.id, session.subscriber_name());
+        let Some((name, subscription)) = name.zip(session.subscription.as_mut()) else {
+            return Ok(());
+        };
+        if !session.closed.is_empty() {
+            namespace.subscribers.leavers.insert(id);
+        }
+        for position in &subscription.spared {
+            let spared = namespace.spared.get_mut(position);
+            let spared = spared.ok_or(SnapshotError::Invalid("spared event"))?;
+            spared.holders += 1;
+            subscription.spared_bytes += u64::from(spared.event.bytes);
+            self.sparing.insert(id);
+        }
+        match namespace.subscribers.by_name.insert(name, id) {
+            None => Ok(()),
+            Some(_) => Err(SnapshotError::Invalid("subscriber")),
+        }
+    }
+}
+
+fn restore_event(
+    namespace: &mut Namespace,
+    event: EventMeta,
+    is_spared: bool,
+) -> Result<(), SnapshotError> {
+    let is_in_order = namespace.newest() < Some(event.position);
+    let has_left = event.position <= namespace.floor;
+    if !is_in_order || is_spared != has_left {
+        return Err(SnapshotError::Invalid("event position"));
     }
     if event.rooms.is_empty() {
         restore_position(&mut namespace.everyone, &event)?;
@@ -252,15 +294,22 @@ fn restore_event(namespace: &mut Namespace, event: EventMeta) -> Result<(), Snap
             .ok_or(SnapshotError::Invalid("room"))?;
         restore_position(&mut room.track, &event)?;
     }
-    namespace.bytes += u64::from(event.bytes);
-    namespace.events.push_back(event);
+    let bytes = u64::from(event.bytes);
+    if is_spared {
+        namespace.spared_bytes += bytes;
+        let (position, holders) = (event.position, 0);
+        namespace.spared.insert(position, Spared { event, holders });
+    } else {
+        namespace.bytes += bytes;
+        namespace.events.push_back(event);
+    }
     Ok(())
 }
 
 fn restore_position(track: &mut Track, event: &EventMeta) -> Result<(), SnapshotError> {
-    if track.last_event() >= event.position {
-        return Err(SnapshotError::Invalid("event position"));
+    if track.restore(event.position) {
+        Ok(())
+    } else {
+        Err(SnapshotError::Invalid("event position"))
     }
-    track.push(event.position);
-    Ok(())
 }

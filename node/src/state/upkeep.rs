@@ -78,9 +78,10 @@ impl GroupState {
         }
     }
 
-    /// Brings the timers of a namespace in step with what is oldest in it now, and its existence
-    /// with whether there is anything in it.
+    /// Decides about what has left the retention of a namespace, then brings its timers in step
+    /// with what is oldest in it now, and its existence with whether there is anything in it.
     pub(super) fn settle(&mut self, name: &str) {
+        self.spare_or_drop(name);
         let Some(namespace) = self.namespaces.get(name) else {
             return;
         };

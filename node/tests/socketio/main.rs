@@ -12,4 +12,5 @@ mod goodbyes;
 mod namespaces;
 mod packets;
 mod recovery;
+mod subscribers;
 mod wire;

@@ -40,6 +40,9 @@ impl World {
             assert_eq!(self.state.acknowledged(namespace), acknowledged);
         }
         assert_eq!(self.state.lag_us(), self.model.lag_us());
+        let spared = |event: &&ModelEvent| event.beyond && !event.dropped;
+        let spared = self.model.events.iter().filter(spared).count();
+        assert_eq!(self.state.counts().spared, spared);
         if let Some(due) = self.state.next_due() {
             assert!(due > self.state.log_time_us(), "what is due was done");
         }
@@ -53,7 +56,9 @@ impl World {
         assert_eq!(Some(&rooms), self.told.get(id));
         assert_eq!(self.state.cursor(id), Some(model.cursor), "{id}");
         assert_eq!(session.generation, model.generation);
-        for event in self.model.events.iter().filter(|event| event.early) {
+        assert_eq!(session.spared_count(), self.model.spared(id).len(), "{id}");
+        let early = |event: &&ModelEvent| event.early && event.dropped;
+        for event in self.model.events.iter().filter(early) {
             let owed = model.reached_by(event) && event.position > model.cursor;
             assert!(!owed, "dropped before it was acknowledged: {event:?}");
         }
@@ -115,10 +120,10 @@ impl World {
                     .room_events(namespace, room, HistoryFrom::Last(2), 100);
                 let last = &all[all.len().saturating_sub(2)..];
                 assert_eq!(page.complete, last.iter().all(|event| !event.dropped));
-                let kept = last
-                    .iter()
-                    .filter(|event| !event.dropped)
-                    .map(|e| e.position);
+                let hole = all.iter().filter(|event| event.dropped).map(|e| e.position);
+                let hole = hole.max().unwrap_or_default();
+                let kept = last.iter().map(|event| event.position);
+                let kept = kept.filter(|at| *at > hole);
                 assert_eq!(page.positions, kept.collect::<Vec<_>>());
             }
         }

@@ -18,6 +18,12 @@ pub(crate) struct ModelSession {
     pub(crate) owner: u64,
     pub(crate) away_until_us: Option<u64>,
     pub(crate) cursor: Position,
+    /// As what durable subscriber.
+    pub(crate) subscriber: Option<String>,
+    /// Only its `ack` moves its cursor.
+    pub(crate) manual: bool,
+    /// Where its client's view of it began.
+    pub(crate) start: Position,
     /// Where it was attached or last listed as an exception: reports up to here are not about it.
     pub(crate) held: Position,
     /// Room, from, to: all there ever were.
@@ -34,8 +40,12 @@ pub(crate) struct ModelEvent {
     pub(crate) at_us: u64,
     pub(crate) bytes: u64,
     pub(crate) dropped: bool,
-    /// Dropped before any limit took it.
+    /// It left retention before any limit took it.
     pub(crate) early: bool,
+    /// It has left retention.
+    pub(crate) beyond: bool,
+    /// Durable subscribers that were owed it then, and have not acknowledged it since.
+    pub(crate) spared_for: Option<BTreeSet<SocketId>>,
 }
 
 /// An idempotency key: namespace, whose, key; body, first position, when.
@@ -62,6 +72,8 @@ pub(crate) struct Model {
     pub(crate) retired: BTreeSet<u64>,
     pub(crate) sessions: BTreeMap<SocketId, ModelSession>,
     pub(crate) expired: BTreeSet<Vec<u8>>,
+    /// Namespace, identity and name of subscribers that came to a limit.
+    pub(crate) limited: BTreeSet<(String, Option<String>, String)>,
     pub(crate) events: Vec<ModelEvent>,
     pub(crate) keys: Vec<ModelKey>,
 }
@@ -108,6 +120,7 @@ impl Model {
             retired: BTreeSet::new(),
             sessions: BTreeMap::new(),
             expired: BTreeSet::new(),
+            limited: BTreeSet::new(),
             events: Vec::new(),
             keys: Vec::new(),
         }
@@ -125,24 +138,94 @@ impl Model {
             .map(|(id, _)| *id)
             .collect();
         for id in due {
-            let session = self.sessions.remove(&id).expect("just listed");
-            self.expired.insert(session.pid);
+            self.expire(id);
         }
         self.enforce();
     }
 
-    /// Up to where all sessions of a namespace have everything.
+    fn expire(&mut self, id: SocketId) {
+        let session = self.sessions.remove(&id).expect("it is there");
+        self.expired.insert(session.pid);
+        if let Some(name) = session.subscriber {
+            let key = (session.namespace, session.identity, name);
+            self.limited.insert(key);
+        }
+        self.judge();
+    }
+
+    /// Up to where all sessions of a namespace have everything, but durable subscribers.
     pub(crate) fn acknowledged(&self, namespace: &str) -> Option<Position> {
+        let sessions = self.sessions.values();
+        let sessions = sessions.filter(|session| session.namespace == namespace);
+        let sessions = sessions.filter(|session| session.subscriber.is_none());
+        sessions.map(|session| session.cursor).min()
+    }
+
+    fn acknowledged_by_all(&self, namespace: &str) -> Option<Position> {
         let sessions = self.sessions.values();
         let sessions = sessions.filter(|session| session.namespace == namespace);
         sessions.map(|session| session.cursor).min()
     }
 
+    /// Who is spared what has left retention, and who still needs it.
+    pub(crate) fn judge(&mut self) {
+        let sessions = &self.sessions;
+        let open = self.events.iter_mut().filter(|e| e.beyond && !e.dropped);
+        for event in open {
+            let waits = |session: &ModelSession| {
+                session.subscriber.is_some()
+                    && session.cursor < event.position
+                    && session.reached_by(event)
+            };
+            let mut spared_for = event.spared_for.clone().unwrap_or_else(|| {
+                let waiting = sessions.iter().filter(|(_, session)| waits(session));
+                waiting.map(|(id, _)| *id).collect()
+            });
+            spared_for.retain(|id| {
+                let session = sessions.get(id);
+                session.is_some_and(|session| session.cursor < event.position)
+            });
+            event.dropped = spared_for.is_empty();
+            event.spared_for = Some(spared_for);
+        }
+    }
+
+    /// What is spared for a session alone or with others.
+    pub(crate) fn spared(&self, id: &SocketId) -> Vec<&ModelEvent> {
+        let is_spared = |event: &&ModelEvent| {
+            let spared_for = event.spared_for.as_ref();
+            spared_for.is_some_and(|spared_for| spared_for.contains(id))
+        };
+        self.events.iter().filter(is_spared).collect()
+    }
+
+    /// Durable subscribers beyond their limits end.
+    pub(crate) fn end_overrun(&mut self) {
+        let ids: Vec<SocketId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let spared = self.spared(&id);
+            let bytes: u64 = spared.iter().map(|event| event.bytes).sum();
+            if spared.len() as u64 > self.settings.subscriber_events
+                || bytes > self.settings.subscriber_bytes
+            {
+                self.expire(id);
+            }
+        }
+    }
+
+    /// How long a session may be away.
+    pub(crate) fn window_us(&self, session: &ModelSession) -> u64 {
+        match session.subscriber {
+            Some(_) => self.settings.subscriber_window_ms * 1000,
+            None => self.settings.resume_window_ms * 1000,
+        }
+    }
+
     /// Age of the oldest kept event that somebody has not acknowledged.
     pub(crate) fn lag_us(&self) -> u64 {
         let lags = self.events.iter().filter(|event| !event.dropped);
-        let lags = lags.filter(|e| Some(e.position) > self.acknowledged(&e.namespace));
-        let lags = lags.filter(|e| self.acknowledged(&e.namespace).is_some());
+        let lags = lags.filter(|e| Some(e.position) > self.acknowledged_by_all(&e.namespace));
+        let lags = lags.filter(|e| self.acknowledged_by_all(&e.namespace).is_some());
         lags.map(|event| self.now_us - event.at_us)
             .max()
             .unwrap_or(0)
@@ -160,7 +243,7 @@ impl Model {
         for namespace in crate::steps::NAMESPACES {
             let acknowledged = self.acknowledged(namespace);
             let look_after = self.look_after_us.entry(namespace.to_owned()).or_default();
-            let of_it = |event: &&mut ModelEvent| event.namespace == namespace && !event.dropped;
+            let of_it = |event: &&mut ModelEvent| event.namespace == namespace && !event.beyond;
             let mut kept = self.events.iter_mut().filter(of_it).peekable();
             let due = |event: &ModelEvent| (event.at_us + min).max(*look_after);
             let looks =
@@ -176,9 +259,10 @@ impl Model {
                     *look_after = (now / LOOK_EVERY_US + 1) * LOOK_EVERY_US;
                     break;
                 }
-                (event.dropped, event.early) = (true, true);
+                (event.beyond, event.early) = (true, true);
             }
         }
+        self.judge();
     }
 
     /// Drops what is outside the limits.
@@ -193,7 +277,7 @@ impl Model {
             let mut kept: Vec<&mut ModelEvent> = self
                 .events
                 .iter_mut()
-                .filter(|event| event.namespace == namespace && !event.dropped)
+                .filter(|event| event.namespace == namespace && !event.beyond)
                 .collect();
             let mut bytes: u64 = kept.iter().map(|event| event.bytes).sum();
             let mut count = kept.len() as u64;
@@ -202,11 +286,12 @@ impl Model {
                 if !old && bytes <= settings.retention_bytes && count <= settings.retention_count {
                     break;
                 }
-                event.dropped = true;
+                event.beyond = true;
                 bytes -= event.bytes;
                 count -= 1;
             }
         }
+        self.judge();
         self.keys
             .retain(|key| key.at_us + settings.key_window_ms * 1000 > now);
         let namespaces: BTreeSet<String> = self.keys.iter().map(|key| key.name.0.clone()).collect();
@@ -243,19 +328,33 @@ impl Model {
             return;
         }
         self.retired.insert(incarnation);
-        let until = self.now_us + self.settings.resume_window_ms * 1000;
+        let model = self.clone();
         self.sessions.retain(|_, session| {
             let lost = session.owner == incarnation && session.away_until_us.is_none();
             if lost {
-                session.away_until_us = Some(until);
+                session.away_until_us = Some(model.now_us + model.window_us(session));
             }
             !lost || session.recoverable
         });
     }
 
-    /// Was anything that reached the session after `start` dropped? Excepts are not looked at: the
-    /// documented conservative case.
+    /// Was anything that reached the session after `start` dropped? Excepts are not looked at, and
+    /// a room that was left counts as dropped with its last event inside, spared for others or not:
+    /// the documented conservative cases.
     pub(crate) fn lost(&self, session: &ModelSession, start: Position) -> bool {
+        let last_left = |(room, from, to): &(String, Position, Option<Position>)| {
+            let mut of_room = self
+                .events
+                .iter()
+                .filter(|event| event.namespace == session.namespace && event.rooms.contains(room));
+            let inside = |e: &&ModelEvent| e.position > *from && Some(e.position) < *to;
+            let last = of_room.rfind(inside);
+            last.is_some_and(|last| last.beyond && last.position > start)
+        };
+        let is_kept = session.subscriber.is_some() && start >= session.cursor;
+        if !is_kept && session.intervals.iter().any(last_left) {
+            return true;
+        }
         let later = |event: &&ModelEvent| event.position > start && event.dropped;
         self.events
             .iter()

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use roomcast::ids::{Position, SocketId};
+use roomcast::ids::{Pid, Position, SocketId};
 use roomcast::state::{OpResult, Refusal, ResumeRefusal, Verdict};
 use roomcast_proto::command::{self, op::Kind, resume::Offset};
 
 use crate::model::{Model, ModelEvent, ModelKey, ModelSession};
+
+/// Namespace, identity and name of a durable subscriber.
+type Key = (String, Option<String>, String);
 
 impl Model {
     /// One operation of an accepted batch.
@@ -14,17 +17,14 @@ impl Model {
         let outcome = match op.kind.as_ref().expect("a kind") {
             Kind::Connect(connect) => self.connect(incarnation, at, connect),
             Kind::Resume(resume) => Ok(OpResult::Resume(match self.resume(at, resume) {
-                Ok((id, start)) => self.take_over(incarnation, at, (id, start), resume.moved),
+                Ok((id, start)) => self.take_over(incarnation, at, (id, start), resume),
                 Err(reason) => Verdict::NotRecovered(reason),
             })),
             Kind::Join(join) => self.join(incarnation, at, join),
             Kind::Leave(leave) => self.leave(incarnation, at, leave),
             Kind::Publish(publish) => self.publish(incarnation, at, publish),
             Kind::Away(away) => self.away(incarnation, &away.socket),
-            Kind::Disconnect(disconnect) => self.owned(incarnation, &disconnect.socket).map(|id| {
-                self.sessions.remove(&id);
-                OpResult::Done
-            }),
+            Kind::Disconnect(disconnect) => self.disconnect(incarnation, disconnect),
             Kind::Acknowledge(ack) => self.acknowledge(incarnation, at, ack),
             Kind::AcknowledgeAll(report) => self.acknowledge_all(incarnation, at, report),
             Kind::SocketsJoin(join) => self.sockets_join(at, join),
@@ -42,7 +42,58 @@ impl Model {
                 known.then_some(OpResult::Done).ok_or(Refusal::Stale)
             }
         };
+        self.judge();
         outcome.unwrap_or_else(OpResult::Refused)
+    }
+
+    fn disconnect(
+        &mut self,
+        incarnation: u64,
+        disconnect: &command::Disconnect,
+    ) -> Result<OpResult, Refusal> {
+        let id = self.owned(incarnation, &disconnect.socket)?;
+        if disconnect.by_client && self.sessions[&id].subscriber.is_some() {
+            return self.away(incarnation, &disconnect.socket);
+        }
+        self.sessions.remove(&id);
+        Ok(OpResult::Done)
+    }
+
+    fn subscriber(&self, (namespace, identity, name): &Key) -> Option<SocketId> {
+        let found = self.sessions.iter().find(|(_, session)| {
+            session.namespace == *namespace
+                && session.identity == *identity
+                && session.subscriber.as_ref() == Some(name)
+        });
+        found.map(|(id, _)| *id)
+    }
+
+    /// Makes room for a subscriber of this name; `None` when it is to be none.
+    fn subscribe(&mut self, connect: &command::Connect) -> Result<Option<String>, Refusal> {
+        let Some(name) = connect.subscriber.clone() else {
+            return Ok(None);
+        };
+        let key = (
+            connect.namespace.clone(),
+            connect.identity.clone(),
+            name.clone(),
+        );
+        let known = self.subscriber(&key);
+        let all = self.sessions.values().filter(|session| {
+            session.namespace == connect.namespace && session.subscriber.is_some()
+        });
+        let is_full = all.count() >= self.settings.subscribers_max as usize;
+        if is_full && known.is_none() && !connect.end_subscriber {
+            return Err(Refusal::SubscribersFull);
+        }
+        if !connect.recoverable {
+            return Err(Refusal::Invalid);
+        }
+        self.limited.remove(&key);
+        if let Some(known) = known {
+            self.sessions.remove(&known);
+        }
+        Ok(Some(name).filter(|_| !connect.end_subscriber))
     }
 
     fn owned(
@@ -82,6 +133,7 @@ impl Model {
             return Err(Refusal::Limit);
         }
         self.check_namespace_count(&connect.namespace)?;
+        let subscriber = self.subscribe(connect)?;
         rooms.insert(id.to_string());
         let session = ModelSession {
             pid,
@@ -94,6 +146,9 @@ impl Model {
             away_until_us: None,
             cursor: at,
             held: at,
+            subscriber,
+            manual: connect.manual,
+            start: at,
             intervals: rooms.into_iter().map(|room| (room, at, None)).collect(),
         };
         self.sessions.insert(id, session);
@@ -217,6 +272,8 @@ impl Model {
                 bytes: bytes + 64 + names.map(|name| 32 + name.len() as u64).sum::<u64>(),
                 dropped: false,
                 early: false,
+                beyond: false,
+                spared_for: None,
             });
         }
         self.enforce();
@@ -229,8 +286,9 @@ impl Model {
         socket: &Option<command::SocketRef>,
     ) -> Result<OpResult, Refusal> {
         let id = self.owned(incarnation, socket)?;
+        let until_us = self.now_us + self.window_us(&self.sessions[&id]);
         let session = self.sessions.get_mut(&id).expect("owned");
-        session.away_until_us = Some(self.now_us + self.settings.resume_window_ms * 1000);
+        session.away_until_us = Some(until_us);
         if !session.recoverable {
             self.sessions.remove(&id);
         }
@@ -270,6 +328,9 @@ impl Model {
         for except in &report.except {
             if let Ok(id) = self.owned(incarnation, &except.socket) {
                 let session = self.sessions.get_mut(&id).expect("owned");
+                if session.manual {
+                    continue;
+                }
                 let cursor = position(except.cursor).expect("checked");
                 session.cursor = session.cursor.max(cursor);
                 session.held = session.held.max(through);
@@ -282,7 +343,7 @@ impl Model {
         *reported = through;
         for session in self.sessions.values_mut() {
             let owned = session.owner == incarnation && session.away_until_us.is_none();
-            if owned && session.held < through {
+            if owned && session.held < through && !session.manual {
                 session.cursor = session.cursor.max(through);
             }
         }
@@ -294,15 +355,14 @@ impl Model {
         at: Position,
         resume: &command::Resume,
     ) -> Result<(SocketId, Position), ResumeRefusal> {
-        let pid = resume.pid.to_vec();
-        let Some((id, session)) = self.sessions.iter().find(|(_, session)| session.pid == pid)
-        else {
-            let expired = self.expired.contains(&pid);
-            return Err(if expired {
-                ResumeRefusal::Expired
-            } else {
-                ResumeRefusal::Unknown
-            });
+        let id = self.wanted(resume)?;
+        let session = &self.sessions[&id];
+        let begin = if session.subscriber.is_none() {
+            session.connect
+        } else if session.pid == resume.pid {
+            session.start
+        } else {
+            session.cursor
         };
         if session.namespace != resume.namespace {
             return Err(ResumeRefusal::Unknown);
@@ -311,9 +371,9 @@ impl Model {
             return Err(ResumeRefusal::OtherIdentity);
         }
         let start = match &resume.offset {
-            None => session.connect,
+            None => begin,
             Some(Offset::Unreadable(_)) => return Err(ResumeRefusal::Invalid),
-            Some(Offset::Known(known)) if known.epoch != self.epoch => session.connect,
+            Some(Offset::Known(known)) if known.epoch != self.epoch => begin,
             Some(Offset::Known(known)) => Position::new(known.index, known.op),
         };
         if start > at {
@@ -323,7 +383,27 @@ impl Model {
         if self.lost(session, start) {
             return Err(ResumeRefusal::Dropped);
         }
-        Ok((*id, start))
+        Ok((id, start))
+    }
+
+    fn wanted(&self, resume: &command::Resume) -> Result<SocketId, ResumeRefusal> {
+        if let Some(name) = &resume.subscriber {
+            let (namespace, identity) = (resume.namespace.clone(), resume.identity.clone());
+            let key = (namespace, identity, name.clone());
+            let limited = self.limited.contains(&key);
+            return self.subscriber(&key).ok_or(match limited {
+                true => ResumeRefusal::Limit,
+                false => ResumeRefusal::Unknown,
+            });
+        }
+        let pid = resume.pid.to_vec();
+        let found = self.sessions.iter().find(|(_, s)| s.pid == pid);
+        found.map(|(id, _)| *id).ok_or({
+            match self.expired.contains(&pid) {
+                true => ResumeRefusal::Expired,
+                false => ResumeRefusal::Unknown,
+            }
+        })
     }
 
     fn take_over(
@@ -331,19 +411,26 @@ impl Model {
         incarnation: u64,
         at: Position,
         (id, start): (SocketId, Position),
-        moved: bool,
+        resume: &command::Resume,
     ) -> Verdict {
         let session = self.sessions.get_mut(&id).expect("judged");
         session.generation += 1;
         session.owner = incarnation;
         session.away_until_us = None;
-        if !moved {
+        if !resume.moved {
+            session.manual = resume.manual;
+            if session.pid != resume.pid {
+                session.start = start;
+            }
+        }
+        if !resume.moved && !session.manual {
             session.cursor = session.cursor.max(start);
         }
         session.held = at;
         let rooms = session.rooms().into_iter().map(Into::into).collect();
         Verdict::Recovered {
             socket: id,
+            pid: <[u8; 16]>::try_from(session.pid.clone()).ok().map(Pid),
             generation: session.generation,
             start,
             rooms,

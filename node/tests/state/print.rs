@@ -94,8 +94,13 @@ pub(crate) fn effect(effect: &Effect) -> String {
             owner,
             namespace,
             expired,
+            limit,
         } => {
-            let how = if *expired { "expired" } else { "ended" };
+            let how = match limit {
+                Some(limit) => format!("ended by its limit of {}", limit.word()),
+                None if *expired => "expired".to_owned(),
+                None => "ended".to_owned(),
+            };
             format!(
                 "{} {how} {} of {owner} in {namespace}",
                 position(*at),
@@ -183,6 +188,7 @@ fn result(outcome: &OpResult) -> String {
             generation,
             start,
             rooms: names,
+            ..
         }) => {
             let start = position(*start);
             format!(

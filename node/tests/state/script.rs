@@ -123,6 +123,10 @@ fn settings(words: &mut Words<'_>) -> command::Settings {
         room_name_bytes_max: words.number("room_name_bytes_max").unwrap_or(0),
         lease_ms: words.number("lease_ms").unwrap_or(0),
         namespaces_max: words.number("namespaces_max").unwrap_or(0),
+        subscriber_window_ms: words.number("subscriber_window_ms").unwrap_or(0),
+        subscriber_events: words.number("subscriber_events").unwrap_or(0),
+        subscriber_bytes: words.number("subscriber_bytes").unwrap_or(0),
+        subscribers_max: words.number("subscribers_max").unwrap_or(0),
     }
 }
 
@@ -138,18 +142,11 @@ pub(crate) fn operation(line: &str) -> command::Op {
             data: Bytes::from(words.value("data").unwrap_or_default().to_owned()),
             recoverable: words.value("recovery") != Some("off"),
             rooms: words.rooms("rooms"),
+            subscriber: words.value("name").map(str::to_owned),
+            manual: words.value("manual") == Some("yes"),
+            end_subscriber: words.value("end") == Some("yes"),
         }),
-        "resume" => Kind::Resume(command::Resume {
-            pid: id_bytes(words.word()),
-            namespace: words.word().to_owned(),
-            identity: words.value("as").map(str::to_owned),
-            offset: match words.value("at") {
-                None => None,
-                Some("garbage") => Some(command::resume::Offset::Unreadable(true)),
-                Some(text) => Some(command::resume::Offset::Known(offset(text))),
-            },
-            moved: words.value("moved") == Some("yes"),
-        }),
+        "resume" => Kind::Resume(resume(&mut words)),
         "join" => {
             let socket = reference(words.word());
             let rooms = std::iter::from_fn(|| words.maybe_word())
@@ -186,6 +183,7 @@ pub(crate) fn operation(line: &str) -> command::Op {
         "disconnect" => Kind::Disconnect(command::Disconnect {
             socket: reference(words.word()),
             reason: String::new(),
+            by_client: words.value("by") == Some("client"),
         }),
         "ack" => Kind::Acknowledge(command::Acknowledge {
             socket: reference(words.word()),
@@ -232,6 +230,26 @@ fn selector(words: &mut Words<'_>) -> command::Selector {
         namespace: words.word().to_owned(),
         rooms: words.rooms("to"),
         except: words.rooms("except"),
+    }
+}
+
+/// `resume p1 /chat [at=7:5.0] [name=mail] [manual=yes] [moved=yes]`; `-` is no pid.
+fn resume(words: &mut Words<'_>) -> command::Resume {
+    command::Resume {
+        pid: match words.word() {
+            "-" => Bytes::new(),
+            pid => id_bytes(pid),
+        },
+        namespace: words.word().to_owned(),
+        identity: words.value("as").map(str::to_owned),
+        subscriber: words.value("name").map(str::to_owned),
+        manual: words.value("manual") == Some("yes"),
+        offset: match words.value("at") {
+            None => None,
+            Some("garbage") => Some(command::resume::Offset::Unreadable(true)),
+            Some(text) => Some(command::resume::Offset::Known(offset(text))),
+        },
+        moved: words.value("moved") == Some("yes"),
     }
 }
 

@@ -23,6 +23,10 @@ pub(crate) const SETTINGS: Settings = Settings {
     event_bytes_max: 20,
     rooms_per_socket_max: 3,
     namespaces_max: 2,
+    subscriber_window_ms: 9_000,
+    subscriber_events: 4,
+    subscriber_bytes: 400,
+    subscribers_max: 2,
     ..Settings::DEFAULT
 };
 
@@ -166,6 +170,7 @@ impl World {
             14 if act.number < 300 => Kind::Disconnect(command::Disconnect {
                 socket,
                 reason: String::new(),
+                by_client: act.number.is_multiple_of(2),
             }),
             24..=26 => {
                 let namespace = picked.map_or("/".to_owned(), |(_, session)| session.namespace);
@@ -222,6 +227,9 @@ impl World {
         let id = Bytes::copy_from_slice(&[self.next_socket; 16]);
         let rooms = act.rooms.iter().filter_map(|&number| ROOMS.get(number));
         Kind::Connect(command::Connect {
+            subscriber: (act.pick < 7).then(|| format!("n{}", act.number % 4)),
+            manual: act.number.is_multiple_of(7),
+            end_subscriber: act.pick == 6,
             pid: id.clone(),
             id,
             namespace: NAMESPACES[usize::from(act.number.is_multiple_of(4))].to_owned(),
@@ -249,8 +257,20 @@ impl World {
             )),
         };
         let old_pid = vec![(act.number % 250) as u8; 16];
+        let name = found.and_then(|(_, session)| session.subscriber.clone());
+        let subscriber = match act.number % 9 {
+            0..4 => name,
+            4 => Some(format!("n{}", act.number % 5)),
+            _ => None,
+        };
+        let by_name_alone = subscriber.is_some() && !act.number.is_multiple_of(4);
         Kind::Resume(command::Resume {
-            pid: pid.unwrap_or(old_pid).into(),
+            subscriber,
+            manual: act.number.is_multiple_of(6),
+            pid: match pid {
+                _ if by_name_alone => Bytes::new(),
+                pid => pid.unwrap_or(old_pid).into(),
+            },
             namespace: if act.number == 1 {
                 "/no".to_owned()
             } else {

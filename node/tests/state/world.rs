@@ -137,6 +137,7 @@ impl World {
         self.entry(step);
         if self.index > index {
             self.model.drop_early();
+            self.model.end_overrun();
         }
     }
 
@@ -160,22 +161,7 @@ impl World {
                 self.apply(0, Some(Body::Detach(command::Detach { incarnation })));
                 self.model.detach(incarnation);
             }
-            Step::Configure { count, bytes, ms } => {
-                let proposed = command::Settings {
-                    retention_count: *count,
-                    retention_bytes: *bytes,
-                    retention_ms: *ms,
-                    retention_min_ms: *ms / 7,
-                    key_window_ms: *ms / 2,
-                    ..command::Settings::default()
-                };
-                let configure = command::Configure {
-                    settings: Some(proposed),
-                };
-                self.apply(0, Some(Body::Configure(configure)));
-                self.model.settings = self.model.settings.with(&proposed);
-                self.model.enforce();
-            }
+            Step::Configure { count, bytes, ms } => self.configure(*count, *bytes, *ms),
             Step::Batch {
                 producer,
                 elapsed_ms,
@@ -209,6 +195,26 @@ impl World {
                 self.without_consequence(bytes);
             }
         }
+    }
+
+    fn configure(&mut self, count: u64, bytes: u64, ms: u64) {
+        let proposed = command::Settings {
+            retention_count: count,
+            retention_bytes: bytes,
+            retention_ms: ms,
+            retention_min_ms: ms / 7,
+            key_window_ms: ms / 2,
+            subscriber_events: count / 2,
+            subscriber_bytes: bytes / 2,
+            subscriber_window_ms: ms / 3,
+            ..command::Settings::default()
+        };
+        let configure = command::Configure {
+            settings: Some(proposed),
+        };
+        self.apply(0, Some(Body::Configure(configure)));
+        self.model.settings = self.model.settings.with(&proposed);
+        self.model.enforce();
     }
 
     /// Applies a batch that must change nothing; a tick in its place would leave the same state.

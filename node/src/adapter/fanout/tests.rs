@@ -169,6 +169,7 @@ fn a_resumed_socket_gets_connect_and_is_handed_to_catch_up() {
     let mut fanout = fanout();
     let (session, mut attached) = connecting(&fanout, 1);
     let verdict = Verdict::Recovered {
+        pid: None,
         socket: id(9),
         generation: 4,
         start: Position::new(2, 1),
