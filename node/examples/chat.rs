@@ -1,6 +1,6 @@
-//! A chat: names, rooms, private messages, who is there. `cargo run --example chat`, then in a page
-//! with the official client `io("http://127.0.0.1:3000/chat", { auth: { name: "ann" } })`. With
-//! flags it is a node of a cluster, as `roomcast serve` is: `cargo run --example chat -- --help`.
+//! A chat: names, rooms, private messages, who is there. `cargo run --example chat-server`, then in
+//! a page with the official client `io("http://127.0.0.1:3000/chat", { auth: { name: "ann" } })`.
+//! With flags it is a node of a cluster, as `roomcast serve` is: see `-- --help`.
 
 use roomcast::{Admission, Connect, ConnectNext, Namespace, Refusal, Rejection, Reply, Socket};
 use roomcast::{ServeConfig, Server, from_fn};
