@@ -143,8 +143,13 @@ impl StateMachine for Replica {
     }
 
     async fn restore(&self, snapshot: Bytes) -> Result<(), RestoreError> {
-        let state =
-            GroupState::decode(&snapshot).map_err(|error| RestoreError(error.to_string()))?;
+        // Of a large state it takes long: not on a worker that others wait for.
+        let decoded = tokio::task::spawn_blocking(move || {
+            GroupState::decode(&snapshot).map_err(|error| RestoreError(error.to_string()))
+        });
+        let state = decoded
+            .await
+            .map_err(|error| RestoreError(error.to_string()))??;
         self.epoch
             .store(state.epoch().unwrap_or(0), Ordering::Release);
         *self.state.write() = state;
