@@ -35,7 +35,10 @@ async fn publish(node: &Node, numbers: std::ops::RangeInclusive<usize>) {
     let bob = node.socket("bob").await;
     for number in numbers {
         let event = numbered("e", number);
-        bob.publish(room("r")).emit_raw(event, Vec::new()).await.unwrap();
+        bob.publish(room("r"))
+            .emit_raw(event, Vec::new())
+            .await
+            .unwrap();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Effects and answers as one reads them.
 
 use roomcast::ids::{Position, SocketId};
-use roomcast::state::{Effect, Event, OpResult, Verdict};
+use roomcast::state::{Effect, Event, OpResult, SubscriberLimit, Verdict};
 
 /// `s1` for an id that `script::socket_id` made.
 pub(crate) fn socket(id: &SocketId) -> String {
@@ -96,18 +96,20 @@ pub(crate) fn effect(effect: &Effect) -> String {
             expired,
             limit,
         } => {
-            let how = match limit {
-                Some(limit) => format!("ended by its limit of {}", limit.word()),
-                None if *expired => "expired".to_owned(),
-                None => "ended".to_owned(),
-            };
-            format!(
-                "{} {how} {} of {owner} in {namespace}",
-                position(*at),
-                socket(id)
-            )
+            let how = ending(*expired, *limit);
+            let (at, id) = (position(*at), socket(id));
+            format!("{at} {how} {id} of {owner} in {namespace}")
         }
         other => batch_effect(other),
+    }
+}
+
+/// Why a session ended.
+fn ending(expired: bool, limit: Option<SubscriberLimit>) -> String {
+    match limit {
+        Some(limit) => format!("ended by its limit of {}", limit.word()),
+        None if expired => "expired".to_owned(),
+        None => "ended".to_owned(),
     }
 }
 
