@@ -320,7 +320,7 @@ pub const KEYS: &[Key] = &[
         Cluster,
         "subscriber-events",
         "N",
-        Some("100000"),
+        Some("10000"),
         "How many events are kept for one durable subscriber beyond the namespace's retention",
     ),
     key(

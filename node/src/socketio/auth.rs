@@ -105,7 +105,7 @@ impl Brought {
         };
         let manual = auth.get("ack").is_some_and(|ack| ack == MANUAL);
         let wish = match Wish::read(&auth, handshake) {
-            Wish::Unsaid if is_subscriber => Wish::Asked,
+            Wish::Unsaid if is_subscriber || ends => Wish::Asked,
             wish => wish,
         };
         Self {

@@ -208,7 +208,9 @@ impl GroupState {
             wall_ms: command.wall_ms,
         };
         self.run_timers(moment, &mut effects);
-        if let Some(Body::Founding(founding)) = &command.body {
+        if let Some(Body::Founding(founding)) = &command.body
+            && self.founding.is_none()
+        {
             self.found(founding, &mut effects);
             return Ok(effects);
         }

@@ -221,11 +221,11 @@ impl GroupState {
     /// The entries that hold a replayable payload, in ascending order.
     #[must_use]
     pub fn needed_entries(&self) -> Vec<u64> {
-        let events = self
-            .namespaces
-            .values()
-            .flat_map(|namespace| namespace.events.iter());
-        let mut needed: Vec<u64> = events.map(|event| event.position.index).collect();
+        let positions = self.namespaces.values().flat_map(|namespace| {
+            let events = namespace.events.iter().map(|event| &event.position);
+            events.chain(namespace.spared.keys())
+        });
+        let mut needed: Vec<u64> = positions.map(|position| position.index).collect();
         needed.sort_unstable();
         needed.dedup();
         needed

@@ -95,6 +95,11 @@ impl GroupState {
                 if known > position {
                     return Err(ResumeRefusal::Invalid);
                 }
+                // Of a former life of the name; a stock client sends such a one with the new pid.
+                let is_by_name = resume.subscriber.is_some() && !brings_pid(session, resume);
+                if is_by_name && known < session.connected_at {
+                    return Err(ResumeRefusal::Dropped);
+                }
                 Ok(known.max(session.connected_at))
             }
         }
@@ -102,13 +107,18 @@ impl GroupState {
 
     /// Where a client's view of a session begins, which has received nothing: at its connect. A
     /// durable subscriber's that has come back by its name begins there, and one that comes back
-    /// now has everything that it has acknowledged.
+    /// now has everything that it has acknowledged. So has one whose beginning is gone: all that is
+    /// owed to it and gone, it has acknowledged.
     fn begin_of(&self, session: &Session, resume: &command::Resume) -> Position {
-        match &session.subscription {
-            None => session.connected_at,
-            Some(subscription) if brings_pid(session, resume) => subscription.start,
-            Some(_) => self.cursor(&session.id).unwrap_or(session.cursor),
+        let Some(subscription) = &session.subscription else {
+            return session.connected_at;
+        };
+        let namespace = self.namespaces.get(&session.namespace);
+        let is_gone = |start| namespace.is_none_or(|of| self.has_lost(session, of, start));
+        if brings_pid(session, resume) && !is_gone(subscription.start) {
+            return subscription.start;
         }
+        self.cursor(&session.id).unwrap_or(session.cursor)
     }
 
     /// True when an event owed to the session after `start` has been dropped. A durable subscriber

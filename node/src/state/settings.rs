@@ -64,7 +64,7 @@ impl Settings {
         lease_ms: 5_000,
         namespaces_max: 10_000,
         subscriber_window_ms: 7 * DAY_MS,
-        subscriber_events: 100_000,
+        subscriber_events: 10_000,
         subscriber_bytes: 64 << 20,
         subscribers_max: 1_000,
     };

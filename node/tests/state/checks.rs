@@ -35,6 +35,8 @@ impl World {
             self.state.first_needed_index(),
             kept.map(|e| e.position.index).min()
         );
+        let needed = (0..=self.index).filter(|index| self.state.needs_entry(*index));
+        assert_eq!(self.state.needed_entries(), needed.collect::<Vec<_>>());
         for namespace in NAMESPACES {
             let acknowledged = self.model.acknowledged(namespace);
             assert_eq!(self.state.acknowledged(namespace), acknowledged);

@@ -359,7 +359,7 @@ impl Model {
         let session = &self.sessions[&id];
         let begin = if session.subscriber.is_none() {
             session.connect
-        } else if session.pid == resume.pid {
+        } else if session.pid == resume.pid && !self.lost(session, session.start) {
             session.start
         } else {
             session.cursor
@@ -378,6 +378,12 @@ impl Model {
         };
         if start > at {
             return Err(ResumeRefusal::Invalid);
+        }
+        let of_this_log = |known: &command::Offset| known.epoch == self.epoch;
+        let is_known = matches!(&resume.offset, Some(Offset::Known(known)) if of_this_log(known));
+        let is_by_name = resume.subscriber.is_some() && session.pid != resume.pid;
+        if is_known && is_by_name && start < session.connect {
+            return Err(ResumeRefusal::Dropped);
         }
         let start = start.max(session.connect);
         if self.lost(session, start) {
