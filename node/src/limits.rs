@@ -204,6 +204,8 @@ pub const ACKNOWLEDGE_BEHIND_PERIODS: usize = 3;
 /// Bytes of commands after which a group's state is written as a snapshot, however few they are;
 /// bounds the log that no retained event needs.
 pub const SNAPSHOT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
+/// The same on a disk that is nearly full, so that a small one comes free of what only Raft keeps.
+pub const SNAPSHOT_LOW_SPACE_BYTES: u64 = 4 * 1024 * 1024;
 /// Slowest rate at which a node may be told to send snapshots and history, in bytes per second:
 /// below, the largest entry would take longer than its receiver waits.
 pub const TRANSFER_BYTES_PER_SECOND_MIN: u64 = 1024 * 1024;

@@ -48,12 +48,12 @@ async fn look(adapter: &Adapter, group: &Group, kept: &mut Kept, every_entries: 
     let low = !consensus.has_space();
     let due = status.applied.saturating_sub(kept.snapshot) >= every_entries
         || bytes.saturating_sub(kept.bytes) >= limits::SNAPSHOT_EVERY_BYTES
-        || low && status.applied > kept.snapshot;
+        || low && bytes.saturating_sub(kept.bytes) >= limits::SNAPSHOT_LOW_SPACE_BYTES;
     if due {
         match consensus.snapshot(group.id).await {
             Ok(snapshot) => {
                 crate::metrics::snapshots().increment(1);
-                let purge = if low { snapshot } else { kept.snapshot };
+                let purge = kept.snapshot;
                 *kept = Kept {
                     snapshot,
                     purge,
@@ -64,8 +64,9 @@ async fn look(adapter: &Adapter, group: &Group, kept: &mut Kept, every_entries: 
         }
     }
     // Raft's pointer only: what a replay may still need stays readable.
-    if kept.purge > status.first
-        && let Err(error) = consensus.purge(group.id, kept.purge).await
+    let purge = if low { kept.snapshot } else { kept.purge };
+    if purge > status.first
+        && let Err(error) = consensus.purge(group.id, purge).await
     {
         tracing::warn!(group = group.id, %error, "purge failed");
     }
@@ -82,7 +83,8 @@ impl Needs for Needed {
 
     fn needs(&self, group: GroupId, index: u64) -> bool {
         let view = self.0.get(group as usize);
-        view.is_none_or(|view| view.needs_entry(index))
+        // What came after the view was taken is not judged by it.
+        view.is_none_or(|view| index > view.position().index || view.needs_entry(index))
     }
 }
 

@@ -32,7 +32,7 @@ use super::settings::{ENTRY_BYTES_MAX, raft_config};
 use super::snapshot::{SnapshotFile, SnapshotStore};
 use super::state_machine::{Machine, blocking};
 use super::transfer::{Arriving, Sendings};
-use super::types::{LogEntry, Proposal, TypeConfig, Vote};
+use super::types::{LogEntry, LogId, Proposal, TypeConfig, Vote};
 use crate::ids::{GroupId, NodeId};
 use crate::wal::{Space, Wal};
 
@@ -183,6 +183,10 @@ impl Group {
         if let Some(&index) = indexes.iter().find(|&&index| index > applied) {
             return Err(ReadError::NotACommand { index });
         }
+        let settled = self.log.settled(applied);
+        if indexes.iter().any(|&index| index > settled) {
+            return Err(ReadError::Hole { first: applied + 1 });
+        }
         let (log, indexes) = (self.log.clone(), indexes.to_vec());
         match tokio::task::spawn_blocking(move || log.commands(&indexes)).await {
             Ok(read) => read,
@@ -198,7 +202,8 @@ impl Group {
     ) -> io::Result<(Vec<LogEntry>, usize)> {
         let (applied, log) = (self.applied(), self.log.clone());
         // What is not applied may still be replaced by another leader's entry.
-        let end = indexes.iter().position(|&index| index > applied);
+        let settled = log.settled(applied);
+        let end = indexes.iter().position(|&index| index > settled);
         let known = end.unwrap_or(indexes.len());
         let count = indexes.len();
         blocking(move || {
@@ -211,8 +216,8 @@ impl Group {
 
     /// Which of these entries are not in this node's log.
     pub(crate) async fn lacking(&self, indexes: Vec<u64>) -> io::Result<Vec<u64>> {
-        let log = self.log.clone();
-        blocking(move || Ok(log.lacking(&indexes))).await
+        let (log, applied) = (self.log.clone(), self.applied());
+        blocking(move || Ok(log.lacking(&indexes, applied))).await
     }
 
     /// Makes a snapshot of at least what is applied now; returns its last index.
@@ -225,7 +230,14 @@ impl Group {
             if let Some(made) = made
                 && made >= wanted
             {
-                self.arriving.forget_upto(metrics.borrow_watched().snapshot);
+                // Not under the metrics' lock, for which openraft's core would wait.
+                let last = metrics.borrow_watched().snapshot;
+                let arriving = self.arriving.clone();
+                let forgotten = blocking(move || {
+                    arriving.forget_upto(last);
+                    Ok(())
+                });
+                forgotten.await.map_err(|_| SnapshotError::Stopped)?;
                 return Ok(made);
             }
             // Ignored while another one is being built.
@@ -257,13 +269,25 @@ impl Group {
         installed.await.map_err(|e| e.to_string())?
     }
 
+    /// Commits what a snapshot of a leader ends with, when it is here; this node's vote, or `None`.
+    pub(crate) async fn commit(
+        &self,
+        vote: Vote,
+        last: Option<LogId>,
+    ) -> Result<Option<Vote>, String> {
+        install::commit(&self.raft, vote, last).await
+    }
+
     /// Lets the log go up to an index. What a receiver of a snapshot needs behind it stays while
     /// it moves, unless the disk has no room: else a transfer that takes longer than the log lasts
     /// would be followed by another one for ever.
     pub(crate) async fn purge(&self, upto: u64) -> Result<(), SnapshotError> {
         let upto = match self.wal.space() {
             Space::Enough => self.sendings.hold(upto, &self.matched()),
-            _ => upto,
+            Space::Low | Space::Exhausted => {
+                self.sendings.let_go();
+                upto
+            }
         };
         let purge = self.raft.trigger().purge_log(upto).await;
         purge.map_err(|_| SnapshotError::Stopped)

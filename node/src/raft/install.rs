@@ -15,7 +15,7 @@ use openraft::storage::Snapshot;
 
 use super::snapshot::SnapshotFile;
 use super::state_machine::Machine;
-use super::types::{TypeConfig, Vote};
+use super::types::{LogId, TypeConfig, Vote};
 
 /// See the module's text; callers see to it that there is one at a time.
 pub(super) async fn install(
@@ -23,21 +23,9 @@ pub(super) async fn install(
     vote: Vote,
     file: SnapshotFile,
 ) -> Result<Vote, String> {
-    let last = file.meta.last_log_id;
-    let commit = AppendEntriesRequest {
-        vote,
-        prev_log_id: last,
-        entries: Vec::new(),
-        leader_commit: last,
-    };
-    match raft.append_entries(commit).await {
-        Ok(AppendEntriesResponse::HigherVote(higher)) => return Ok(higher),
-        Ok(AppendEntriesResponse::Conflict) => {}
-        Ok(_) => {
-            tracing::debug!("the log holds what the snapshot ends with: it is not installed");
-            return Ok(vote);
-        }
-        Err(fatal) => return Err(fatal.to_string()),
+    if let Some(vote) = commit(raft, vote, file.meta.last_log_id).await? {
+        tracing::debug!("the log holds what the snapshot ends with: it is not installed");
+        return Ok(vote);
     }
     let snapshot = Snapshot {
         meta: file.meta.clone(),
@@ -47,4 +35,25 @@ pub(super) async fn install(
     answer
         .map(|answer| answer.vote)
         .map_err(|fatal| fatal.to_string())
+}
+
+/// Commits an entry that a leader says is committed, when the log holds it: this node's vote then,
+/// or when it follows somebody newer. `None` when the log does not hold it.
+pub(super) async fn commit(
+    raft: &Raft<TypeConfig, Machine>,
+    vote: Vote,
+    last: Option<LogId>,
+) -> Result<Option<Vote>, String> {
+    let request = AppendEntriesRequest {
+        vote,
+        prev_log_id: last,
+        entries: Vec::new(),
+        leader_commit: last,
+    };
+    match raft.append_entries(request).await {
+        Ok(AppendEntriesResponse::HigherVote(higher)) => Ok(Some(higher)),
+        Ok(AppendEntriesResponse::Conflict) => Ok(None),
+        Ok(_) => Ok(Some(vote)),
+        Err(fatal) => Err(fatal.to_string()),
+    }
 }

@@ -68,9 +68,23 @@ impl LogStore {
         Ok((found, indexes.len()))
     }
 
-    /// Which of these entries are not here.
-    pub(crate) fn lacking(&self, indexes: &[u64]) -> Vec<u64> {
-        self.log.lacking(indexes)
+    /// Which of these entries are not here, when everything up to `applied` is applied.
+    pub(crate) fn lacking(&self, indexes: &[u64], applied: u64) -> Vec<u64> {
+        let settled = self.settled(applied);
+        let (here, later) = indexes.split_at(indexes.partition_point(|index| *index <= settled));
+        [&self.log.lacking(here), later].concat()
+    }
+
+    /// Up to where the log holds what was applied, and nothing else. Less than `applied` between the
+    /// install of a snapshot and the purge that follows it: behind it there may be entries of a
+    /// former leader's that nobody has committed.
+    pub(crate) fn settled(&self, applied: u64) -> u64 {
+        let marks = self.log.marks();
+        let index = |id: Option<EntryId>| id.map_or(0, |id| id.index);
+        if index(marks.last) >= applied {
+            return applied;
+        }
+        index(marks.committed).max(index(marks.purged))
     }
 
     /// Commands by index, in the order asked for. Blocks on the disk when they are not cached.

@@ -37,7 +37,8 @@ pub(crate) const SNAPSHOT_WINDOW_BYTES: u64 = 4 * SNAPSHOT_CHUNK_BYTES as u64;
 /// new call. As a whole it may take as long as it needs.
 pub(crate) const SNAPSHOT_STALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A transfer that has not moved for this long does not keep the log behind its snapshot any more.
-pub(crate) const SNAPSHOT_HOLD: Duration = Duration::from_secs(60);
+/// Longer than an install may take, in which nothing moves.
+pub(crate) const SNAPSHOT_HOLD: Duration = Duration::from_secs(180);
 
 /// How long a connection may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -176,7 +176,8 @@ impl Index {
         let committed = self.marks.committed.max(self.marks.purged);
         let committed = committed.map_or(0, |id| id.index + 1);
         self.marks.purged = self.marks.purged.max(Some(upto));
-        if self.marks.last >= Some(upto) {
+        // By index alone: an uncommitted entry of a later term may stand before it.
+        if self.marks.last.map(|last| last.index) >= Some(upto.index) {
             return;
         }
         self.truncate(committed.min(self.marks.next()));

@@ -347,7 +347,7 @@ impl GroupLog {
     /// The log is closed.
     pub(crate) fn purge(&self, upto: EntryId, done: Done) -> io::Result<()> {
         let marks = self.marks();
-        let jumps = marks.last < Some(upto);
+        let jumps = marks.last.map(|last| last.index) < Some(upto.index);
         if jumps && let Some(committed) = marks.committed {
             // What is committed stays: after a restart too.
             let head = Head {

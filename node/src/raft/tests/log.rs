@@ -4,16 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::RaftLogReader;
-use openraft::storage::RaftLogStorageExt;
+use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 
 use super::super::log_store::LogStore;
 use super::super::settings::{ENTRY_BYTES_MAX, PAGE_BYTES};
 use super::super::types::{Content, LogEntry, log_id};
 use crate::wal::{self, Wal};
 
-#[tokio::test]
-async fn pages_end_at_their_byte_budget_and_never_before_one_entry() {
-    let dir = tempfile::tempdir().unwrap();
+fn open(dir: &std::path::Path) -> Wal {
     let fatal = Arc::new(|message: &str| panic!("{message}"));
     let options = wal::Options {
         groups: 1,
@@ -22,7 +20,36 @@ async fn pages_end_at_their_byte_budget_and_never_before_one_entry() {
         segment_bytes: 1 << 20,
         cache_bytes: 1 << 20,
     };
-    let wal = Wal::open(dir.path(), options, fatal).unwrap();
+    Wal::open(dir, options, fatal).unwrap()
+}
+
+/// A snapshot was installed, and the log has not been told yet: behind it are entries that nobody
+/// has committed.
+#[tokio::test]
+async fn what_a_former_leader_left_is_never_taken_for_what_a_snapshot_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open(dir.path());
+    let mut store = LogStore::new(wal.group(0));
+    let entry = |index| LogEntry {
+        log_id: log_id(5, index),
+        content: Content::Command(Bytes::from_static(b"x")),
+    };
+    store.blocking_append((0..6).map(entry)).await.unwrap();
+    store.save_committed(Some(log_id(5, 3))).await.unwrap();
+    assert_eq!((store.settled(3), store.settled(5)), (3, 5));
+    assert_eq!(store.settled(40), 3);
+    assert_eq!(store.lacking(&[3, 4, 5, 40], 40), [4, 5, 40]);
+    // The snapshot is of an earlier term than what was left.
+    store.purge(log_id(4, 40)).await.unwrap();
+    assert_eq!(store.settled(40), 40);
+    assert_eq!(store.lacking(&[3, 4, 5, 40], 40), [4, 5, 40]);
+    store.blocking_append([entry(41)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn pages_end_at_their_byte_budget_and_never_before_one_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open(dir.path());
     let mut store = LogStore::new(wal.group(0));
     let large = |index, bytes| LogEntry {
         log_id: log_id(1, index),

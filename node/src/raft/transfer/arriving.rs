@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -16,6 +17,8 @@ pub(in crate::raft) struct Arriving {
     snapshots: Arc<SnapshotStore>,
     /// What is here of it.
     partial: Arc<Mutex<Option<Partial>>>,
+    /// Transfers so far; a number is not used again.
+    transfers: Arc<AtomicU64>,
 }
 
 struct Partial {
@@ -48,6 +51,7 @@ impl Arriving {
         Self {
             snapshots,
             partial: Arc::default(),
+            transfers: Arc::default(),
         }
     }
 
@@ -55,7 +59,7 @@ impl Arriving {
     /// another snapshot goes, and so does the right of an earlier transfer to add to this one.
     pub(super) fn begin(&self, offered: Offered) -> io::Result<(Ticket, u64)> {
         let mut partial = self.partial.lock();
-        let transfer = partial.as_ref().map_or(0, |partial| partial.transfer + 1);
+        let transfer = self.transfers.fetch_add(1, Ordering::Relaxed);
         if let Some(partial) = partial.as_mut()
             && partial.offered == offered
         {

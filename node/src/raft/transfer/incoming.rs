@@ -14,7 +14,8 @@ use crate::ids::NodeId;
 use crate::raft::convert::{snapshot_meta_from_wire, vote_from_wire, vote_to_wire};
 use crate::raft::group::Group;
 use crate::raft::state_machine::blocking;
-use crate::raft::types::Vote;
+use crate::raft::types::{LogId, Vote};
+use crate::wal::Space;
 
 /// A snapshot as it comes in.
 pub(in crate::raft) struct Incoming {
@@ -27,8 +28,8 @@ pub(in crate::raft) struct Incoming {
 
 /// What is answered next.
 enum Stage {
-    /// Everything it contains is here already.
-    Known,
+    /// Everything up to here is here already.
+    Known(Option<LogId>),
     /// How much of it is here; the first answer is due.
     Offered(Ticket, u64, u64),
     /// Of how many bytes these are here and answered.
@@ -49,7 +50,11 @@ impl Incoming {
         let last = meta.last_log_id.map_or(0, |id| id.index);
         let stage = if last <= group.applied() {
             // An earlier call ended while it was being installed.
-            Stage::Known
+            Stage::Known(meta.last_log_id)
+        } else if group.wal.space() == Space::Exhausted {
+            return Err(Status::resource_exhausted(
+                "this node's disk is nearly full",
+            ));
         } else {
             let offered = Offered {
                 meta,
@@ -87,7 +92,12 @@ impl Incoming {
 
     async fn answer(&mut self) -> Result<Answer, Status> {
         let (ticket, received, length) = match self.stage {
-            Stage::Known => return Ok(Answer::Installed(vote_to_wire(&self.vote))),
+            Stage::Known(last) => {
+                let vote = self.group.commit(self.vote, last).await;
+                let vote = vote.map_err(Status::unavailable)?;
+                let vote = vote.ok_or_else(|| Status::aborted("another log's snapshot"))?;
+                return Ok(Answer::Installed(vote_to_wire(&vote)));
+            }
             Stage::Offered(ticket, received, length) => {
                 self.stage = Stage::Receiving(ticket, received, length);
                 return Ok(Answer::Received(received));

@@ -81,7 +81,7 @@ impl Outgoing {
                 Answer::Received(at) => received = at.clamp(received, sent),
                 Answer::Installed(vote) => return self.installed(vote),
             }
-            self.sendings.moved(self.target);
+            self.sendings.moved(self.target, received);
         }
     }
 
@@ -162,6 +162,8 @@ struct Sending {
     file: SnapshotFile,
     /// The receiver has it and takes the log behind it.
     installed: bool,
+    /// Bytes of it that the receiver has had. One that begins anew gets nowhere.
+    received: u64,
     /// What the receiver has or will have with the snapshot; it needs the log behind this.
     reached: u64,
     /// When the receiver last got something.
@@ -176,6 +178,7 @@ impl Sendings {
             let sending = Sending {
                 file: file.clone(),
                 installed: false,
+                received: 0,
                 reached: file.meta.last_log_id.map_or(0, |id| id.index),
                 moved: Instant::now(),
             };
@@ -183,9 +186,11 @@ impl Sendings {
         }
     }
 
-    fn moved(&self, to: NodeId) {
-        if let Some(sending) = self.by_receiver.lock().get_mut(&to) {
-            sending.moved = Instant::now();
+    fn moved(&self, to: NodeId, received: u64) {
+        if let Some(sending) = self.by_receiver.lock().get_mut(&to)
+            && received > sending.received
+        {
+            (sending.received, sending.moved) = (received, Instant::now());
         }
     }
 
@@ -198,6 +203,11 @@ impl Sendings {
     /// Given up: somebody else leads, or the receiver is no member any more.
     pub(in crate::raft) fn ended(&self, to: NodeId) {
         self.by_receiver.lock().remove(&to);
+    }
+
+    /// The log behind none of them stays: those on their way begin anew with a newer one.
+    pub(in crate::raft) fn let_go(&self) {
+        self.by_receiver.lock().clear();
     }
 
     /// The oldest one on its way.
@@ -264,7 +274,7 @@ mod tests {
 
         // Attempts alone hold nothing for ever: the receiver may be gone.
         tokio::time::advance(SNAPSHOT_HOLD / 2).await;
-        sendings.moved(2);
+        sendings.moved(2, 1);
         sendings.began(3, &older);
         tokio::time::advance(SNAPSHOT_HOLD / 2).await;
         assert_eq!(state(), (Some(7), 7));
