@@ -155,8 +155,8 @@ impl LeanSocket {
         self.stream.write_all(&self.frame).await
     }
 
-    /// Reads once, if nothing is there yet, and hands over each complete message that is no ping. Pings are answered. Cancel
-    /// safe until the read is done.
+    /// Reads once, if nothing is there yet, and hands over each complete message that is no ping.
+    /// Pings are answered. Cancel safe until the read is done.
     ///
     /// # Errors
     /// When the connection ends.

@@ -1,13 +1,15 @@
-//! How a follower takes in a leader's snapshot. openraft's core is at its weakest here: it moves its
-//! pointers when an install is planned, and the log behind them when the install is done.
+//! How a follower takes in a leader's snapshot. openraft's core is at its weakest here: it moves
+//! its pointers when an install is planned, and the log behind them when the install is done.
 //!
-//! - A snapshot of what the log holds already is not installed: that it was made means that its last
-//!   entry is committed, and committing it is enough. openraft 0.10.0-alpha.37 would let its mark of
-//!   what was submitted go back from the end of the log to the snapshot's (its debug builds panic).
+//! - A snapshot of what the log holds already is not installed: that it was made means that its
+//!   last entry is committed, and committing it is enough. openraft 0.10.0-alpha.37 would let its
+//!   mark of what was submitted go back from the end of the log to the snapshot's (its debug
+//!   builds panic).
 //! - Installs take turns, whether or not their callers still wait: a leader that takes one for lost
-//!   sends the next, and its purge would pass entries that the core still has to hand to apply. That
-//!   is the shape of openraft issue 2116 (`run_save_committed_and_apply` panics). A group whose core
-//!   has panicked never comes back by itself, so the node ends and is restarted from its log.
+//!   sends the next, and its purge would pass entries that the core still has to hand to apply.
+//!   That is the shape of openraft issue 2116 (`run_save_committed_and_apply` panics). A group
+//!   whose core has panicked never comes back by itself, so the node ends and is restarted from
+//!   its log.
 
 use openraft::Raft;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
