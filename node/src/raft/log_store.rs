@@ -75,9 +75,9 @@ impl LogStore {
         [&self.log.lacking(here), later].concat()
     }
 
-    /// Up to where the log holds what was applied, and nothing else. Less than `applied` between the
-    /// install of a snapshot and the purge that follows it: behind it there may be entries of a
-    /// former leader's that nobody has committed.
+    /// Up to where the log holds what was applied, and nothing else. Less than `applied` between
+    /// the install of a snapshot and the purge that follows it: behind it there may be entries of
+    /// a former leader's that nobody has committed.
     pub(crate) fn settled(&self, applied: u64) -> u64 {
         let marks = self.log.marks();
         let index = |id: Option<EntryId>| id.map_or(0, |id| id.index);

@@ -4,8 +4,7 @@
 //! Environment: `RUNS` (3), `PERIOD_S` (10) per measurement, `SOCKETS` (1000) in the room,
 //! `CONNECTS` (5000) idle connections, `ONLY` (some of
 //! `publishers,restart,replay,idle,fan_out,upgrade,durable,slow`), `NATS_SERVER` (the peer's
-//! program),
-//! `ROOMCAST_BIN`. Data goes to `TMPDIR`: a real disk, please.
+//! program), `ROOMCAST_BIN`. Data goes to `TMPDIR`: a real disk, please.
 
 mod log;
 mod replay;
