@@ -46,9 +46,12 @@ async fn look(adapter: &Adapter, group: &Group, kept: &mut Kept, every_entries: 
     // What a disk that is nearly full can give back it gives back, though a node that was away may
     // then need a snapshot: else a small disk would stay full of what only Raft may still want.
     let low = !consensus.has_space();
+    let every_bytes = match low {
+        true => limits::SNAPSHOT_LOW_SPACE_BYTES,
+        false => limits::SNAPSHOT_EVERY_BYTES,
+    };
     let due = status.applied.saturating_sub(kept.snapshot) >= every_entries
-        || bytes.saturating_sub(kept.bytes) >= limits::SNAPSHOT_EVERY_BYTES
-        || low && bytes.saturating_sub(kept.bytes) >= limits::SNAPSHOT_LOW_SPACE_BYTES;
+        || bytes.saturating_sub(kept.bytes) >= every_bytes;
     if due {
         match consensus.snapshot(group.id).await {
             Ok(snapshot) => {
@@ -72,18 +75,21 @@ async fn look(adapter: &Adapter, group: &Group, kept: &mut Kept, every_entries: 
     }
 }
 
-/// What is needed as history, as of now.
+/// What is needed as history, as of now. What came after a view was taken is not judged by it.
 struct Needed(Vec<GroupState>);
 
 impl Needs for Needed {
     fn first(&self, group: GroupId) -> u64 {
         let view = self.0.get(group as usize);
-        view.map_or(0, |view| view.first_needed_index().unwrap_or(u64::MAX))
+        view.map_or(0, |view| {
+            let unjudged = view.position().index + 1;
+            let first = view.first_needed_index();
+            first.map_or(unjudged, |first| first.min(unjudged))
+        })
     }
 
     fn needs(&self, group: GroupId, index: u64) -> bool {
         let view = self.0.get(group as usize);
-        // What came after the view was taken is not judged by it.
         view.is_none_or(|view| index > view.position().index || view.needs_entry(index))
     }
 }
