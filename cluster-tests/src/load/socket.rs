@@ -32,7 +32,7 @@ impl LeanSocket {
     /// When the server refuses one of them.
     pub async fn connect(addr: SocketAddr) -> io::Result<Self> {
         let mut socket = Self::open(addr).await?;
-        socket.begin(addr).await?;
+        socket.begin(addr, "").await?;
         Ok(socket)
     }
 
@@ -42,10 +42,7 @@ impl LeanSocket {
     /// When the server refuses one of them.
     pub async fn connect_with(addr: SocketAddr, auth: &str) -> io::Result<(Self, String)> {
         let mut socket = Self::open(addr).await?;
-        socket.upgrade(addr, "").await?;
-        socket.wait_for(b"0{").await?;
-        socket.send(format!("40{auth}").as_bytes()).await?;
-        let mut answer = socket.wait_for(b"40{").await?;
+        let mut answer = socket.begin(addr, auth).await?;
         Ok((socket, answer.split_off(2)))
     }
 
@@ -55,7 +52,7 @@ impl LeanSocket {
     /// When the server refuses one of them.
     pub async fn connect_narrow(addr: SocketAddr) -> io::Result<Self> {
         let mut socket = Self::over(narrow(addr).await?)?;
-        socket.begin(addr).await?;
+        socket.begin(addr, "").await?;
         Ok(socket)
     }
 
@@ -92,11 +89,12 @@ impl LeanSocket {
         Self::over(TcpStream::connect(addr).await?)
     }
 
-    async fn begin(&mut self, addr: SocketAddr) -> io::Result<()> {
+    /// The whole of the server's CONNECT.
+    async fn begin(&mut self, addr: SocketAddr, auth: &str) -> io::Result<String> {
         self.upgrade(addr, "").await?;
         self.wait_for(b"0{").await?;
-        self.send(b"40").await?;
-        self.wait_for(b"40{").await.map(drop)
+        self.send(format!("40{auth}").as_bytes()).await?;
+        self.wait_for(b"40{").await
     }
 
     fn over(stream: TcpStream) -> io::Result<Self> {

@@ -74,17 +74,11 @@ impl History {
         if indexes.is_empty() {
             return BTreeMap::new();
         }
-        match self.consensus.read(self.group, indexes).await {
+        match self.consensus.read_anywhere(self.group, indexes).await {
             Ok(entries) => entries.into_iter().collect(),
             Err(error) => {
-                tracing::debug!(group = self.group, %error, "asking a peer for entries");
-                match self.consensus.read_remote(self.group, indexes).await {
-                    Ok(entries) => entries.into_iter().collect(),
-                    Err(error) => {
-                        tracing::warn!(group = self.group, %error, "no peer has the entries");
-                        BTreeMap::new()
-                    }
-                }
+                tracing::warn!(group = self.group, %error, "no peer has the entries");
+                BTreeMap::new()
             }
         }
     }

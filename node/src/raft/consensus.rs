@@ -181,7 +181,7 @@ impl Consensus {
     /// The caller bounds what it asks for.
     ///
     /// # Errors
-    /// [`ReadError::Hole`] when one of them is not here any more: ask [`Self::read_remote`].
+    /// [`ReadError::Hole`] when one of them is not here any more: ask [`Self::read_anywhere`].
     pub async fn read(
         &self,
         group: GroupId,

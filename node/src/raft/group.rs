@@ -140,7 +140,7 @@ impl Group {
     /// As of now; `applied` is exact.
     pub(crate) fn status(&self) -> GroupStatus {
         let mut status = *self.status.borrow();
-        status.applied = self.applied.load(Ordering::Acquire);
+        status.applied = self.applied();
         status.first = self.log.first();
         status
     }
@@ -178,7 +178,7 @@ impl Group {
 
     /// Commands from the local log, in the order asked for.
     pub(crate) async fn read(&self, indexes: &[u64]) -> Result<Vec<(u64, Bytes)>, ReadError> {
-        let applied = self.applied.load(Ordering::Acquire);
+        let applied = self.applied();
         // What is not applied may still be replaced by another leader's entry.
         if let Some(&index) = indexes.iter().find(|&&index| index > applied) {
             return Err(ReadError::NotACommand { index });
@@ -222,19 +222,19 @@ impl Group {
 
     /// Makes a snapshot of at least what is applied now; returns its last index.
     pub(crate) async fn snapshot(&self) -> Result<u64, SnapshotError> {
-        let wanted = self.applied.load(Ordering::Acquire);
+        let wanted = self.applied();
         let deadline = Instant::now() + self.snapshot_timeout;
         let mut metrics = self.raft.metrics();
         while Instant::now() < deadline {
-            let made = metrics.borrow_watched().snapshot.map(|id| id.index);
+            // Copied: openraft's core would wait for the metrics' lock.
+            let newest = metrics.borrow_watched().snapshot;
+            let made = newest.map(|id| id.index);
             if let Some(made) = made
                 && made >= wanted
             {
-                // Not under the metrics' lock, for which openraft's core would wait.
-                let last = metrics.borrow_watched().snapshot;
                 let arriving = self.arriving.clone();
                 let forgotten = blocking(move || {
-                    arriving.forget_upto(last);
+                    arriving.forget_upto(newest);
                     Ok(())
                 });
                 forgotten.await.map_err(|_| SnapshotError::Stopped)?;

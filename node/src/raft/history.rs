@@ -79,7 +79,7 @@ impl Consensus {
     ///
     /// # Errors
     /// [`ReadError::Hole`] when the members that answer do not have all of them.
-    pub async fn read_remote(
+    pub async fn read_anywhere(
         &self,
         group: GroupId,
         indexes: &[u64],
@@ -88,6 +88,7 @@ impl Consensus {
             Err(hole @ ReadError::Hole { .. }) => hole,
             here => return here,
         };
+        tracing::debug!(group, %hole, "asking other members for entries");
         let leader = self.status(group).leader;
         let mut members = self.others();
         // The leader has applied most.
@@ -209,7 +210,8 @@ impl Consensus {
             }
             Err(_) => return None,
         };
-        let wanted = |entry: &LogEntry| question.indexes.contains(&entry.log_id.index);
+        let asked: BTreeSet<u64> = question.indexes.iter().copied().collect();
+        let wanted = |entry: &LogEntry| asked.contains(&entry.log_id.index);
         let entries = answer.entries.into_iter();
         let entries = entries.map_while(|entry| entry_from_wire(entry).ok());
         Some((entries.filter(wanted).collect(), answer.looked_at as usize))

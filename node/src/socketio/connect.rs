@@ -2,18 +2,17 @@
 //! What passes by itself is waited for, then the transport is closed; never a CONNECT_ERROR, which
 //! a stock client does not come back from. (DESIGN, section 6.)
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use roomcast_proto::command::{Connect, Resume, op::Kind};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::auth::{Brought, Earlier, Subscriber};
+use super::caught::caught;
 use super::dispatch::Slot;
 use super::handler::{Admission, ConnectRequest, Rejection, SharedHandler};
 use super::socket::Socket;
@@ -131,12 +130,8 @@ impl Connecting {
 
     /// What the application decides; one that panics admits nobody.
     async fn admit(&self, request: &ConnectRequest<'_>) -> Result<Admission, Rejection> {
-        let admitted = AssertUnwindSafe(self.handler.admit(request)).catch_unwind();
-        admitted.await.unwrap_or_else(|_| {
-            metrics::handler_panics("admit").increment(1);
-            tracing::error!(handler = "admit", "a handler panicked");
-            Err(Rejection::internal())
-        })
+        let admitted = caught("admit", self.handler.admit(request)).await;
+        admitted.unwrap_or_else(|| Err(Rejection::internal()))
     }
 
     /// The socket is in place: runs its connection handler, then what waited.

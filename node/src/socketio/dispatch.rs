@@ -5,16 +5,15 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::ack::Ack;
+use super::caught::caught;
 use super::handler::{Event, SharedHandler};
 use super::slots::Slots;
 use super::socket::Socket;
@@ -286,10 +285,5 @@ async fn handle(handler: &SharedHandler, socket: &Socket, incoming: Incoming) {
 /// Runs a handler, and says whether it panicked: that is its own socket's matter. An event's sender
 /// is answered when the acknowledgement is dropped, and the socket goes on.
 async fn panicked(handler: &'static str, running: impl Future<Output = ()>) -> bool {
-    let panicked = AssertUnwindSafe(running).catch_unwind().await.is_err();
-    if panicked {
-        metrics::handler_panics(handler).increment(1);
-        tracing::error!(handler, "a handler panicked");
-    }
-    panicked
+    caught(handler, running).await.is_none()
 }

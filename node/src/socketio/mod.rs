@@ -5,6 +5,7 @@ mod ack;
 mod arguments;
 mod auth;
 mod broadcast;
+mod caught;
 mod client;
 mod connect;
 mod dispatch;

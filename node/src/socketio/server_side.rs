@@ -1,6 +1,5 @@
 //! From the application on one node to the application on the others.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +10,14 @@ use roomcast_proto::socketio::args;
 use serde::Serialize;
 
 use super::arguments;
+use super::caught::caught;
 use super::client::Clients;
 use super::handler::Event;
 use super::io::Io;
 use super::operation::OperationError;
 use super::refusal::{Code, Refusal};
 use crate::adapter::{Application, ServerAnswers, ServerEvent};
-use crate::{limits, metrics};
+use crate::limits;
 
 impl Io {
     /// Sends an event to the application on every other node, which [`super::Namespace::on_server`]
@@ -69,15 +69,10 @@ impl Io {
 
 impl Application for Clients {
     fn on_server_event(self: Arc<Self>, event: ServerEvent) -> BoxFuture<'static, Bytes> {
-        let handled = async move { self.handle(event).await };
-        let caught = AssertUnwindSafe(handled).catch_unwind();
-        let answered = caught.map(|outcome| {
-            outcome.unwrap_or_else(|_| {
-                metrics::handler_panics("server_event").increment(1);
-                tracing::error!(handler = "server_event", "a handler panicked");
-                Refusal::internal().to_answer().data
-            })
-        });
+        let answered = async move {
+            let answer = caught("server_event", self.handle(event)).await;
+            answer.unwrap_or_else(|| Refusal::internal().to_answer().data)
+        };
         answered.boxed()
     }
 }

@@ -4,8 +4,7 @@
 
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
-
+use super::dated::Dated;
 use crate::ids::Position;
 
 /// Names remembered one by one. Part of the format: every replica forgets the same.
@@ -15,9 +14,7 @@ const FORGOTTEN_MAX: usize = 10_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Forgotten {
     /// Last dropped position by name.
-    by_name: OrdMap<Arc<str>, Position>,
-    /// The same, oldest first.
-    order: OrdSet<(Position, Arc<str>)>,
+    by_name: Dated<Arc<str>>,
     /// The latest position of all the names that were forgotten altogether.
     rest: Position,
 }
@@ -36,34 +33,27 @@ impl Forgotten {
         if last_dropped <= self.rest {
             return;
         }
-        self.take(&name);
         self.restore(name, last_dropped);
         if self.by_name.len() > FORGOTTEN_MAX
-            && let Some((position, oldest)) = self.order.remove_min()
+            && let Some(position) = self.by_name.remove_oldest()
         {
-            self.by_name.remove(&oldest);
             self.rest = self.rest.max(position);
         }
     }
 
     /// For snapshots: puts back what [`Self::iter`] gave.
     pub(super) fn restore(&mut self, name: Arc<str>, last_dropped: Position) {
-        self.order.insert((last_dropped, Arc::clone(&name)));
         self.by_name.insert(name, last_dropped);
     }
 
     /// The last dropped position under a name, exact or later.
     pub(super) fn last_dropped(&self, name: &str) -> Position {
-        self.by_name.get(name).copied().unwrap_or(self.rest)
+        self.by_name.get(name).unwrap_or(self.rest)
     }
 
     /// The same, for something that comes back and remembers for itself from now on.
     pub(super) fn take(&mut self, name: &str) -> Position {
-        let Some((name, position)) = self.by_name.remove_with_key(name) else {
-            return self.rest;
-        };
-        self.order.remove(&(position, name));
-        position
+        self.by_name.remove(name).unwrap_or(self.rest)
     }
 
     /// For snapshots: what all names not listed share.
@@ -73,12 +63,12 @@ impl Forgotten {
 
     /// For snapshots: what is remembered by name, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &(Position, Arc<str>)> {
-        self.order.iter()
+        self.by_name.iter()
     }
 
     /// For snapshots.
     pub(super) fn len(&self) -> usize {
-        self.order.len()
+        self.by_name.len()
     }
 }
 

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
-
 use super::codec::{Reader, Writer};
+use super::dated::Dated;
 use super::snapshot::SnapshotError;
 use super::subscribers::SubscriberName;
 use crate::ids::Position;
@@ -15,42 +14,31 @@ const LIMITED_MAX: usize = 10_000;
 
 /// Names that ended by a limit and have not come back, by namespace; the oldest are forgotten.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Limited {
-    by_name: OrdMap<(Arc<str>, SubscriberName), Position>,
-    order: OrdSet<(Position, Arc<str>, SubscriberName)>,
-}
+pub(super) struct Limited(Dated<(Arc<str>, SubscriberName)>);
 
 impl Limited {
     pub(super) fn remember(&mut self, namespace: Arc<str>, name: SubscriberName, at: Position) {
-        self.take(&namespace, &name);
-        self.order
-            .insert((at, Arc::clone(&namespace), name.clone()));
-        self.by_name.insert((namespace, name), at);
-        if self.order.len() > LIMITED_MAX
-            && let Some((_, namespace, name)) = self.order.remove_min()
-        {
-            self.by_name.remove(&(namespace, name));
+        self.0.insert((namespace, name), at);
+        if self.0.len() > LIMITED_MAX {
+            self.0.remove_oldest();
         }
     }
 
     /// Whether the name is remembered.
     pub(super) fn contains(&self, namespace: &Arc<str>, name: &SubscriberName) -> bool {
         let key = (Arc::clone(namespace), name.clone());
-        self.by_name.contains_key(&key)
+        self.0.get(&key).is_some()
     }
 
     /// Forgets a name.
     pub(super) fn take(&mut self, namespace: &Arc<str>, name: &SubscriberName) {
-        let key = (Arc::clone(namespace), name.clone());
-        if let Some(at) = self.by_name.remove(&key) {
-            self.order.remove(&(at, key.0, key.1));
-        }
+        self.0.remove(&(Arc::clone(namespace), name.clone()));
     }
 
     /// For snapshots: oldest first.
     pub(super) fn write(&self, out: &mut Writer) {
-        out.count(self.order.len());
-        for (at, namespace, SubscriberName { identity, name }) in &self.order {
+        out.count(self.0.len());
+        for (at, (namespace, SubscriberName { identity, name })) in self.0.iter() {
             out.position(*at);
             out.text(namespace);
             out.option(identity.as_ref(), |out, identity| out.text(identity));

@@ -10,6 +10,7 @@ mod effect;
 mod settings;
 
 mod cursors;
+mod dated;
 mod forgotten;
 mod keys;
 mod limited;

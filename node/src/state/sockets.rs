@@ -24,21 +24,18 @@ impl GroupState {
         effects: &mut Vec<Effect>,
     ) -> Result<OpResult, Refusal> {
         let ids = self.selected(join.sockets.as_ref(), &join.rooms)?;
-        let entered = |state: &Self, id: &SocketId| -> Vec<String> {
-            let session = state.session_by_id(id).expect("just selected");
-            let new = distinct(&join.rooms, |room| !session.is_in(room));
-            new.into_iter().map(str::to_owned).collect()
-        };
+        let mut entered = Vec::with_capacity(ids.len());
         // Whole or not at all: nobody joins when somebody would be in too many rooms.
-        for id in &ids {
-            let session = self.session_by_id(id).expect("just selected");
-            let new = entered(self, id).len();
-            if new > 0 {
-                self.check_room_count(session.open.len() - 1 + new)?;
+        for id in ids {
+            let session = self.session_by_id(&id).expect("just selected");
+            let new = distinct(&join.rooms, |room| !session.is_in(room));
+            if !new.is_empty() {
+                self.check_room_count(session.open.len() - 1 + new.len())?;
+                let new: Vec<String> = new.into_iter().map(str::to_owned).collect();
+                entered.push((id, new));
             }
         }
-        for id in ids {
-            let new = entered(self, &id);
+        for (id, new) in entered {
             self.enter(moment.position, &id, &new, effects);
         }
         Ok(OpResult::Done)

@@ -61,9 +61,9 @@ async fn what_a_snapshot_leaves_out_is_read_from_whoever_has_it_and_then_from_he
     ends.extend(late);
     exact.extend(late_exact);
     assert!(node.consensus.read(0, &ends).await.is_err());
-    assert!(node.consensus.read_remote(0, &ends).await.unwrap() == exact);
+    assert!(node.consensus.read_anywhere(0, &ends).await.unwrap() == exact);
     let (middle, _) = place_of(44..47);
-    let refused = node.consensus.read_remote(0, &middle).await.unwrap_err();
+    let refused = node.consensus.read_anywhere(0, &middle).await.unwrap_err();
     assert!(matches!(refused, ReadError::Hole { .. }), "nobody has it");
 
     let (all, _) = place_of(10..101);

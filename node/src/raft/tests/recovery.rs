@@ -112,7 +112,7 @@ async fn a_follower_behind_a_purged_log_gets_a_snapshot_and_asks_others_for_what
     until("its log begins behind the snapshot", begins).await;
     let hole = node.consensus.read(0, &indexes).await.unwrap_err();
     assert!(matches!(hole, ReadError::Hole { first } if first > indexes[19]));
-    let read = node.consensus.read_remote(0, &indexes).await.unwrap();
+    let read = node.consensus.read_anywhere(0, &indexes).await.unwrap();
     assert!(read == wanted);
     cluster.propose(0, "last").await;
     cluster.applied(0, 102).await;
