@@ -35,3 +35,14 @@ pub mod command {
 pub mod peer {
     tonic::include_proto!("roomcast.peer.v1");
 }
+
+/// What programs outside the cluster speak, on the API port.
+#[allow(
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::too_many_lines
+)]
+pub mod api {
+    tonic::include_proto!("roomcast.v1");
+}
