@@ -11,7 +11,7 @@ use http::HeaderValue;
 use tokio::net::TcpListener;
 
 use crate::adapter::{Adapter, Forwarder, Start};
-use crate::api::{self, ApiListener};
+use crate::api::{self, ApiListener, Extra};
 use crate::config::{CorsOrigins, Mode, ServeConfig};
 use crate::demo::Demo;
 use crate::engine::{DrainPace, Engine, EngineConfig, OutboxLimits};
@@ -81,11 +81,12 @@ pub async fn serve(config: ServeConfig) -> Result<(), ServeError> {
 
 /// Probes and metrics are answered from the first moment on; clients get 503 until there is a
 /// lease.
-fn serve_api(node: &Node, listener: TcpListener, tasks: &Tasks) {
+fn serve_api(node: &Node, listener: TcpListener, extra: Extra, tasks: &Tasks) {
     let router = api::router(
         Arc::<Admin>::clone(&node.admin),
         Arc::<Admin>::clone(&node.admin),
         node.metrics.clone(),
+        extra,
     );
     let tasks = tasks.child();
     let listener = ApiListener::new(listener, api::CONNECTIONS_MAX);

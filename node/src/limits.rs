@@ -268,3 +268,11 @@ const _: () = assert!(
     2 * PAGE_BYTES_MAX <= OUTBOX_BYTES_MAX,
     "a page must fit an outbox that is half full"
 );
+
+// --- Programs outside, on the API port
+// -------------------------------------------------------------
+
+/// How often a connection over HTTP/2 is asked whether its other end is there.
+pub const API_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long it may take to say so; then the connection and its streams are ended.
+pub const API_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -6,10 +6,12 @@
 pub mod client;
 mod listener;
 mod port;
+mod serve;
 mod source;
 
 pub use listener::{ApiListener, CONNECTIONS_MAX};
-pub use port::{router, serve};
+pub use port::{Extra, router};
+pub use serve::serve;
 pub use source::{
     AdminError, AdminSource, GroupReport, NamespaceReport, NodeReport, SnapshotReport, StatusSource,
 };

@@ -1,4 +1,4 @@
-//! Routes of the API port and the server under them.
+//! Routes of the API port.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
-use super::listener::ApiListener;
 use super::source::{
     AdminError, AdminSource, NamespaceReport, NodeReport, SnapshotReport, StatusSource,
 };
@@ -29,6 +27,8 @@ const PATHS: [&str; 5] = [METRICS, STATUS, DRAIN, TRANSFER_LEADER, SNAPSHOT];
 
 /// Largest body of a command.
 const BODY_BYTES_MAX: usize = 64 << 10;
+/// The label under which all gRPC calls are counted.
+const GRPC: &str = "grpc";
 /// How long an answer may take; snapshots of large groups take longest.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -39,41 +39,40 @@ struct Api {
     metrics: Metrics,
 }
 
-/// The routes, to be merged with others or given to [`serve`].
+/// What is served beside the routes of this module. No router has a fallback of its own.
+#[derive(Debug, Default)]
+pub struct Extra {
+    /// Plain HTTP: bounded in time as everything here is.
+    pub http: Router,
+    /// gRPC: a stream lasts as long as both ends want it.
+    pub grpc: Router,
+}
+
+/// The routes, to be given to [`super::serve`].
 pub fn router(
     status: Arc<dyn StatusSource>,
     admin: Arc<dyn AdminSource>,
     metrics: Metrics,
+    extra: Extra,
 ) -> Router {
+    let grpc = extra.grpc.layer(middleware::from_fn(counted));
     Router::new()
         .route(METRICS, get(render))
         .route(STATUS, get(report))
         .route(DRAIN, post(drain))
         .route(TRANSFER_LEADER, post(transfer_leader))
         .route(SNAPSHOT, post(snapshot))
-        .fallback(unknown)
-        .method_not_allowed_fallback(method)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(bounded))
         .with_state(Api {
             status,
             admin,
             metrics,
         })
-}
-
-/// Serves until `stop`, then finishes the answers under way.
-///
-/// # Errors
-/// When the listener fails for good.
-pub async fn serve(
-    listener: ApiListener,
-    router: Router,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+        .merge(extra.http)
+        .fallback(unknown)
+        .method_not_allowed_fallback(method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(bounded))
+        .merge(grpc)
 }
 
 /// Bounds every answer in time, and counts it by route: any path would be an unbounded label.
@@ -89,6 +88,13 @@ async fn bounded(request: Request, next: Next) -> Response {
             .into_response(),
     };
     metrics::http_requests(route, response.status().as_str().to_owned()).increment(1);
+    response
+}
+
+/// Counts a gRPC call when it is taken; its own status comes at its end.
+async fn counted(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    metrics::http_requests(GRPC, response.status().as_str().to_owned()).increment(1);
     response
 }
 

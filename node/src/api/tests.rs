@@ -86,7 +86,17 @@ struct Fixture {
 async fn port(connections_max: usize) -> Fixture {
     let fake = Arc::new(Fake::default());
     let metrics = crate::metrics::install().unwrap();
-    let router = router(Arc::clone(&fake) as _, Arc::clone(&fake) as _, metrics);
+    let here = |text: &'static str| axum::routing::post(move || async move { text });
+    let extra = Extra {
+        http: axum::Router::new().route("/v1/more", here("more")),
+        grpc: axum::Router::new().route("/package.Service/{*call}", here("called")),
+    };
+    let router = router(
+        Arc::clone(&fake) as _,
+        Arc::clone(&fake) as _,
+        metrics,
+        extra,
+    );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let stop = CancellationToken::new();
@@ -264,4 +274,33 @@ async fn connections_above_the_bound_wait_for_their_turn() {
     drop(idle);
     let (status, _) = port.ask("/v1/status", None).await;
     assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_on_the_same_port_and_reaches_what_others_serve() {
+    let port = port(8).await;
+    let (status, text) = port.ask("/v1/more", Some(json!({}))).await;
+    assert_eq!((status, text), (StatusCode::OK, json!("more")));
+    let stream = TcpStream::connect(&port.address).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    for (path, expected) in [
+        ("/v1/more", StatusCode::OK),
+        ("/package.Service/Call", StatusCode::OK),
+        ("/v1/nothing", StatusCode::NOT_FOUND),
+    ] {
+        let request = http::Request::post(format!("http://{}{path}", port.address))
+            .body(http_body_util::Empty::<bytes::Bytes>::new())
+            .unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.version(), http::Version::HTTP_2);
+        assert_eq!(answer.status(), expected, "{path}");
+    }
+    let counted = crate::metrics::install().unwrap().render();
+    let line = "roomcast_http_requests_total{route=\"grpc\",status=\"200\"}";
+    assert!(counted.contains(line), "{counted}");
 }

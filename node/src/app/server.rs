@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use super::{Front, Node, ServeError, adapter_start, end, listen, namespaces, serve_api};
 use crate::adapter::Adapter;
+use crate::api::Extra;
 use crate::config::ServeConfig;
 use crate::ids::Entropy;
 use crate::limits;
@@ -104,7 +105,7 @@ impl ServerBuilder {
         let api_addr = api.local_addr()?;
         let tasks = Tasks::new();
         let node = Node::new(&config, metrics);
-        serve_api(&node, api, &tasks);
+        serve_api(&node, api, Extra::default(), &tasks);
         tracing::info!(node = config.node_id, client = %config.client_addr, api = %api_addr,
             peer = %config.peer_addr, "node starts");
 
