@@ -11,13 +11,15 @@ use http::HeaderValue;
 use tokio::net::TcpListener;
 
 use crate::adapter::{Adapter, Forwarder, Start};
-use crate::api::{self, ApiListener, Extra};
+use crate::api::{self, Access, ApiListener, Extra};
 use crate::config::{CorsOrigins, Mode, ServeConfig};
 use crate::demo::Demo;
 use crate::engine::{DrainPace, Engine, EngineConfig, OutboxLimits};
+use crate::grpc;
 use crate::ids::Entropy;
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::operations::Operations;
 use crate::raft::{self, PeerAddress, Timings};
 use crate::server::{
     ClientBundle, ClientPort, ClientPortParts, Compression, Cors, HttpSettings, Readiness,
@@ -77,6 +79,25 @@ pub enum ServeError {
 /// See [`ServeError`].
 pub async fn serve(config: ServeConfig) -> Result<(), ServeError> {
     Server::builder(config).run().await
+}
+
+/// Nothing is open to programs in production until a file says who they are.
+fn access(config: &ServeConfig) -> Access {
+    match (&config.api_tokens, config.mode) {
+        (Some(tokens), _) => Access::Tokens(tokens.clone()),
+        (None, Mode::Development) => Access::Open,
+        (None, Mode::Production) => Access::Closed,
+    }
+}
+
+/// What programs are served on the API port.
+fn doors(config: &ServeConfig, node: &Node) -> Extra {
+    let (operations, status) = (&node.operations, Arc::<Admin>::clone(&node.admin));
+    Extra {
+        access: access(config),
+        http: api::json::router(Arc::clone(operations)),
+        grpc: grpc::router(Arc::clone(operations), status),
+    }
 }
 
 /// Probes and metrics are answered from the first moment on; clients get 503 until there is a
@@ -158,6 +179,7 @@ impl Front {
 
 struct Node {
     admin: Arc<Admin>,
+    operations: Arc<Operations>,
     metrics: Metrics,
 }
 
@@ -165,6 +187,7 @@ impl Node {
     fn new(config: &ServeConfig, metrics: Metrics) -> Self {
         Self {
             admin: Arc::new(Admin::new(config)),
+            operations: Arc::default(),
             metrics,
         }
     }

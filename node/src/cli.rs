@@ -7,6 +7,10 @@ use crate::config::{ConfigErrors, ServeConfig, Sources, is_passed};
 
 /// The flag that says where an operator's command goes.
 pub(crate) const API_FLAG: &str = "api";
+/// The flag that says where its token is.
+pub(crate) const TOKEN_FLAG: &str = "token-file";
+/// Its variable: the one that a node reads its tokens from.
+const TOKEN_VARIABLE: &str = "ROOMCAST_API_TOKEN_FILE";
 
 /// The whole command line.
 #[must_use]
@@ -144,7 +148,15 @@ fn known(flag: &str) -> &'static Key {
 
 fn operator(name: &'static str, about: &'static str) -> Command {
     let api = value(API_FLAG, "HOST:PORT", "The node's API port").default_value("127.0.0.1:4000");
-    Command::new(name).about(about).arg(api)
+    let token = value(
+        TOKEN_FLAG,
+        "FILE",
+        "File whose first line is a token of the node's --api-token-file",
+    );
+    Command::new(name)
+        .about(about)
+        .arg(api)
+        .arg(token.env(TOKEN_VARIABLE).hide_env_values(true))
 }
 
 /// Takes any arguments, so that whoever tries it reads the reason instead of a usage error.

@@ -48,11 +48,12 @@ pub mod adapter;
 
 pub mod socketio;
 
-#[allow(dead_code, unused_imports, reason = "the doors come next")]
 mod messages;
+pub mod operations;
 
 pub mod api;
 pub mod demo;
+pub mod grpc;
 pub mod pubsub;
 pub mod server;
 

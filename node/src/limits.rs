@@ -259,6 +259,19 @@ pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(50);
 /// Rooms and excepts that an operation of a program may name; above, it is refused. What apply
 /// takes, so that the refusal says which list.
 pub const TARGET_NAMES_MAX: usize = 1000;
+/// Publishes of one batch of a program; above, the batch is refused.
+pub const PUBLISH_BATCH_MAX: usize = 1000;
+/// Bytes of an idempotency key that a program gives; above, its publish is refused. What apply
+/// takes, so that the refusal says why.
+pub const KEY_BYTES_MAX: usize = 256;
+/// Bytes of one request of a program, as HTTP's JSON or as a gRPC message; above, `too_large`. The
+/// largest event that can be configured fits with its attachments in base64 and its names.
+pub const API_REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Requests of programs at work on this node, streams apart; above, `overloaded`. Each may hold a
+/// largest request and wait for the log.
+pub const API_REQUESTS_MAX: usize = 1024;
+/// Sockets or rooms of one page for a program.
+pub const SOCKETS_PAGE_MAX: usize = 1000;
 /// Bytes of a `publish` beside its event: its name, target, key.
 pub const PACKET_OVERHEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long a draining node waits for its last operations to reach the log.

@@ -109,6 +109,8 @@ metrics_table! {
         "Times a session's outbox was full";
     Counter http_requests(route, status) "roomcast_http_requests_total"
         "HTTP requests answered, by route and status";
+    Counter grpc_calls(method, code) "roomcast_grpc_calls_total"
+        "gRPC calls of programs answered, by method and status code; of streams, their beginnings";
 
     // Sockets (Socket.IO).
     Gauge sockets() "roomcast_sockets"

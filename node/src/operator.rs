@@ -7,10 +7,10 @@ use clap::ArgMatches;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::api::client::{self, RequestError};
+use crate::api::client::{self, Asked, RequestError};
 use crate::api::{NamespaceReport, NodeReport};
-use crate::cli::API_FLAG;
-use crate::config::host_port;
+use crate::cli::{API_FLAG, TOKEN_FLAG};
+use crate::config::{ApiTokens, host_port};
 
 /// A little above what the port itself allows an answer.
 const TIMEOUT: Duration = Duration::from_secs(65);
@@ -21,6 +21,14 @@ pub enum OperatorError {
     /// `--api` is no address.
     #[error("flag --api {wrong}; right would be: {right}")]
     Address {
+        /// What was wrong.
+        wrong: String,
+        /// What would be right.
+        right: String,
+    },
+    /// `--token-file` has no token.
+    #[error("flag --token-file {wrong}; right would be: {right}")]
+    Token {
         /// What was wrong.
         wrong: String,
         /// What would be right.
@@ -104,7 +112,16 @@ async fn ask(
 ) -> Result<Value, OperatorError> {
     let address = address(matches);
     host_port(&address).map_err(|(wrong, right)| OperatorError::Address { wrong, right })?;
-    let (status, bytes) = client::request(&address, path, body.as_ref(), TIMEOUT).await?;
+    let tokens = matches.get_one::<String>(TOKEN_FLAG);
+    let tokens = tokens.filter(|path| !path.is_empty());
+    let tokens = tokens.map(|path| ApiTokens::read(path)).transpose();
+    let tokens = tokens.map_err(|(wrong, right)| OperatorError::Token { wrong, right })?;
+    let asked = Asked {
+        path,
+        body: body.as_ref(),
+        token: tokens.as_ref().map(ApiTokens::first),
+    };
+    let (status, bytes) = client::request(&address, asked, TIMEOUT).await?;
     let value: Value = serde_json::from_slice(&bytes)
         .map_err(|source| OperatorError::Foreign { address, source })?;
     if status.is_success() {

@@ -40,17 +40,38 @@ pub enum RequestError {
     },
 }
 
-/// Asks once. With a body it is a POST of JSON, else a GET.
+/// What is asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked<'a> {
+    /// Path and query.
+    pub path: &'a str,
+    /// With it, a POST of JSON; else a GET.
+    pub body: Option<&'a serde_json::Value>,
+    /// Who asks.
+    pub token: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    /// A GET of somebody unknown.
+    #[must_use]
+    pub fn get(path: &'a str) -> Self {
+        Self {
+            path,
+            ..Self::default()
+        }
+    }
+}
+
+/// Asks once.
 ///
 /// # Errors
 /// When there is no whole answer within `timeout`; any status is an answer.
 pub async fn request(
     address: &str,
-    path: &str,
-    body: Option<&serde_json::Value>,
+    asked: Asked<'_>,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), RequestError> {
-    match tokio::time::timeout(timeout, exchange(address, path, body)).await {
+    match tokio::time::timeout(timeout, exchange(address, asked)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(RequestError::Timeout {
             address: address.to_owned(),
@@ -61,8 +82,7 @@ pub async fn request(
 
 async fn exchange(
     address: &str,
-    path: &str,
-    body: Option<&serde_json::Value>,
+    Asked { path, body, token }: Asked<'_>,
 ) -> Result<(StatusCode, Bytes), RequestError> {
     let broken = |source: Box<dyn std::error::Error + Send + Sync>| RequestError::Broken {
         address: address.to_owned(),
@@ -82,6 +102,9 @@ async fn exchange(
         request = request
             .method(Method::POST)
             .header(header::CONTENT_TYPE, "application/json");
+    }
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
     let bytes = body.map_or_else(Bytes::new, |json| Bytes::from(json.to_string()));
     let request = request

@@ -4,36 +4,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
 
-use super::source::{
-    AdminError, AdminSource, NamespaceReport, NodeReport, SnapshotReport, StatusSource,
-};
+use super::gate::{self, Access, Gate};
+use super::json::{Given, OPENAPI, Parameters};
+use super::refused::{Refused, method, unknown};
+use super::source::{AdminSource, NamespaceReport, NodeReport, SnapshotReport, StatusSource};
 use crate::ids::{GroupId, NodeId};
 use crate::metrics::{self, Metrics};
-
-const METRICS: &str = "/metrics";
-const STATUS: &str = "/v1/status";
-const DRAIN: &str = "/v1/drain";
-const TRANSFER_LEADER: &str = "/v1/transfer-leader";
-const SNAPSHOT: &str = "/v1/snapshot";
-const PATHS: [&str; 5] = [METRICS, STATUS, DRAIN, TRANSFER_LEADER, SNAPSHOT];
 
 /// Largest body of a command.
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// The label under which all gRPC calls are counted.
 const GRPC: &str = "grpc";
+/// The label of everything that is no route: any path would be an unbounded label.
+const OTHER: &str = "other";
 /// How long an answer may take; snapshots of large groups take longest.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
-struct Api {
+pub(super) struct Api {
     status: Arc<dyn StatusSource>,
     admin: Arc<dyn AdminSource>,
     metrics: Metrics,
@@ -42,10 +38,30 @@ struct Api {
 /// What is served beside the routes of this module. No router has a fallback of its own.
 #[derive(Debug, Default)]
 pub struct Extra {
+    /// Who may use what is served here and there.
+    pub access: Access,
     /// Plain HTTP: bounded in time as everything here is.
     pub http: Router,
     /// gRPC: a stream lasts as long as both ends want it.
     pub grpc: Router,
+}
+
+/// What everybody may read.
+pub(super) fn open_routes() -> Vec<(&'static str, MethodRouter<Api>)> {
+    vec![
+        ("/metrics", get(render)),
+        ("/v1/status", get(report)),
+        ("/v1/openapi.json", get(openapi)),
+    ]
+}
+
+/// What operators may do.
+pub(super) fn command_routes() -> Vec<(&'static str, MethodRouter<Api>)> {
+    vec![
+        ("/v1/drain", post(drain)),
+        ("/v1/transfer-leader", post(transfer_leader)),
+        ("/v1/snapshot", post(snapshot)),
+    ]
 }
 
 /// The routes, to be given to [`super::serve`].
@@ -55,38 +71,55 @@ pub fn router(
     metrics: Metrics,
     extra: Extra,
 ) -> Router {
-    let grpc = extra.grpc.layer(middleware::from_fn(counted));
-    Router::new()
-        .route(METRICS, get(render))
-        .route(STATUS, get(report))
-        .route(DRAIN, post(drain))
-        .route(TRANSFER_LEADER, post(transfer_leader))
-        .route(SNAPSHOT, post(snapshot))
+    let Extra { access, http, grpc } = extra;
+    let gate = Gate::new(access);
+    let all = |routes: Vec<(&'static str, MethodRouter<Api>)>| {
+        let empty = Router::new();
+        let routes = routes.into_iter();
+        routes.fold(empty, |router, (path, method)| router.route(path, method))
+    };
+    let commands = middleware::from_fn_with_state(gate.clone(), gate::commands);
+    let requests = middleware::from_fn_with_state(gate.clone(), gate::requests);
+    let calls = middleware::from_fn_with_state(gate, gate::calls);
+    all(open_routes())
+        .merge(all(command_routes()).route_layer(commands))
         .with_state(Api {
             status,
             admin,
             metrics,
         })
-        .merge(extra.http)
+        .merge(gated(http, requests))
         .fallback(unknown)
         .method_not_allowed_fallback(method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(bounded))
-        .merge(grpc)
+        .merge(gated(grpc, calls).layer(middleware::from_fn(counted)))
 }
 
-/// Bounds every answer in time, and counts it by route: any path would be an unbounded label.
-async fn bounded(request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let route = PATHS
-        .into_iter()
-        .find(|known| *known == path)
-        .unwrap_or("other");
+/// `route_layer` wants routes.
+fn gated<L>(router: Router, layer: L) -> Router
+where
+    L: tower::Layer<axum::routing::Route> + Clone + Send + Sync + 'static,
+    L::Service:
+        tower::Service<Request, Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
+    <L::Service as tower::Service<Request>>::Response: IntoResponse + 'static,
+    <L::Service as tower::Service<Request>>::Future: Send + 'static,
+{
+    if router.has_routes() {
+        router.route_layer(layer)
+    } else {
+        router
+    }
+}
+
+/// Bounds every answer in time, and counts it by route.
+async fn bounded(path: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let response = match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Refused::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "no answer in time")
             .into_response(),
     };
+    let route = path.map_or_else(|| OTHER.to_owned(), |path| path.as_str().to_owned());
     metrics::http_requests(route, response.status().as_str().to_owned()).increment(1);
     response
 }
@@ -98,14 +131,14 @@ async fn counted(request: Request, next: Next) -> Response {
     response
 }
 
+/// The document that describes every path.
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
 async fn render(State(api): State<Api>) -> Response {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], api.metrics.render()).into_response()
-}
-
-#[derive(Deserialize)]
-struct StatusQuery {
-    namespace: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -116,10 +149,23 @@ struct StatusAnswer {
     namespace: Option<NamespaceReport>,
 }
 
-async fn report(State(api): State<Api>, Query(query): Query<StatusQuery>) -> Json<StatusAnswer> {
-    let node = api.status.report().await;
-    let namespace = query.namespace.and_then(|name| {
-        let group = api.status.group_of(&name)?;
+async fn report(State(api): State<Api>, given: Given) -> Result<Json<StatusAnswer>, Refused> {
+    let mut query = Parameters::of(given)?;
+    let name = query.one("namespace")?;
+    query.end()?;
+    Ok(Json(answer(&*api.status, name).await))
+}
+
+/// What `GET /v1/status` says, for whoever asks in another way.
+pub(crate) async fn status_json(status: &dyn StatusSource, namespace: Option<String>) -> String {
+    let answer = answer(status, namespace).await;
+    serde_json::to_string(&answer).expect("numbers and texts are JSON")
+}
+
+async fn answer(status: &dyn StatusSource, namespace: Option<String>) -> StatusAnswer {
+    let node = status.report().await;
+    let namespace = namespace.and_then(|name| {
+        let group = status.group_of(&name)?;
         let known = node.groups.iter().find(|report| report.group == group);
         Some(NamespaceReport {
             name,
@@ -127,7 +173,7 @@ async fn report(State(api): State<Api>, Query(query): Query<StatusQuery>) -> Jso
             leader: known.and_then(|report| report.leader),
         })
     });
-    Json(StatusAnswer { node, namespace })
+    StatusAnswer { node, namespace }
 }
 
 /// The body of a command without arguments: `{}`.
@@ -184,62 +230,4 @@ async fn snapshot(State(api): State<Api>, body: Body<Snapshot>) -> Result<Json<D
         ok: true,
         snapshots,
     }))
-}
-
-async fn unknown() -> Refused {
-    Refused::new(
-        StatusCode::NOT_FOUND,
-        "not_found",
-        "the API has no such path",
-    )
-}
-
-async fn method() -> Refused {
-    Refused::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "invalid",
-        "this path has another method",
-    )
-}
-
-/// `{"ok":false,"error":{"code","message"}}`, as everywhere in Roomcast.
-struct Refused {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-}
-
-impl Refused {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-        }
-    }
-}
-
-impl From<AdminError> for Refused {
-    fn from(error: AdminError) -> Self {
-        let (status, code) = match error {
-            AdminError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid"),
-            AdminError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            AdminError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
-        };
-        Self::new(status, code, error.to_string())
-    }
-}
-
-impl From<JsonRejection> for Refused {
-    fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), "invalid", rejection.body_text())
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        let error = serde_json::json!({ "code": self.code, "message": self.message });
-        let body = serde_json::json!({ "ok": false, "error": error });
-        (self.status, Json(body)).into_response()
-    }
 }

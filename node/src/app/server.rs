@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::{Front, Node, ServeError, adapter_start, end, listen, namespaces, serve_api};
+use super::{Front, Node, ServeError, adapter_start, doors, end, listen, namespaces, serve_api};
 use crate::adapter::Adapter;
-use crate::api::Extra;
 use crate::config::ServeConfig;
 use crate::ids::Entropy;
 use crate::limits;
@@ -105,7 +104,7 @@ impl ServerBuilder {
         let api_addr = api.local_addr()?;
         let tasks = Tasks::new();
         let node = Node::new(&config, metrics);
-        serve_api(&node, api, Extra::default(), &tasks);
+        serve_api(&node, api, doors(&config, &node), &tasks);
         tracing::info!(node = config.node_id, client = %config.client_addr, api = %api_addr,
             peer = %config.peer_addr, "node starts");
 
@@ -115,6 +114,8 @@ impl ServerBuilder {
         node.admin.adapter_started(&adapter);
         let opened = opened.unwrap_or_else(|| namespaces(&config));
         front.join(&config, &node, &adapter, opened);
+        node.operations
+            .unlock(Io::new(Arc::clone(&adapter), "/".into()));
         tracing::info!(
             node = config.node_id,
             cluster = adapter.consensus().cluster_id(),

@@ -76,7 +76,7 @@ pub(crate) fn is_passed(flag: &str) -> bool {
     let in_section = |key: &&super::keys::Key| {
         key.flag == flag && matches!(key.section, Section::Cluster | Section::Engine)
     };
-    flag == "groups" || KEYS.iter().any(|key| in_section(&key))
+    ["groups", "api-token-file"].contains(&flag) || KEYS.iter().any(|key| in_section(&key))
 }
 
 fn passed(reader: &Reader) -> Vec<(&'static str, String)> {

@@ -213,6 +213,13 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         Node,
+        "api-token-file",
+        "FILE",
+        None,
+        "Tokens that open the API port, one a line [default: programs have access in development only]",
+    ),
+    key(
+        Node,
         "seeds",
         "HOST:PORT,…",
         None,

@@ -12,6 +12,7 @@ mod reader;
 mod sections;
 mod serve;
 mod sources;
+mod tokens;
 
 #[cfg(test)]
 mod tests;
@@ -24,3 +25,4 @@ pub(crate) use reader::host_port;
 pub use sections::{ClusterSettings, EngineConfig};
 pub use serve::{InitialCluster, Member, Mode, ServeConfig};
 pub use sources::{Lookup, Sources};
+pub use tokens::ApiTokens;

@@ -9,6 +9,7 @@ use super::keys::Section;
 use super::reader::{Reader, Wrong, future_directory, host_port, number};
 use super::sections::{ClusterSettings, EngineConfig};
 use super::sources::Sources;
+use super::tokens::ApiTokens;
 use crate::ids::NodeId;
 use crate::limits;
 
@@ -113,6 +114,8 @@ pub struct ServeConfig {
     pub groups: u32,
     /// What is open.
     pub mode: Mode,
+    /// Who may use the API port; none: in development everybody, in production operators alone.
+    pub api_tokens: Option<ApiTokens>,
     /// Where the demo page's npm packages are; development mode only.
     pub page_dir: Option<PathBuf>,
     /// To be proposed, not used.
@@ -188,6 +191,7 @@ impl ServeConfig {
         let zone = reader.optional("zone", zone);
         let groups = reader.small("groups", 1..=256);
         let mode = reader.optional("mode", mode);
+        let api_tokens = reader.optional("api-token-file", ApiTokens::read);
         let page_dir = reader.directory("page-dir");
         let cluster = ClusterSettings::read(reader);
         let event_bytes_max = cluster.as_ref().map(|cluster| cluster.event_bytes_max);
@@ -223,6 +227,7 @@ impl ServeConfig {
             zone,
             groups: groups?,
             mode: mode?,
+            api_tokens,
             page_dir,
             cluster: cluster?,
             cluster_given: reader.given_in(Section::Cluster),

@@ -211,6 +211,7 @@ advertise-peer | a b:1 | `a b:1` is no address to connect to =>
 zone | two words | `two words` is no zone => 1 to 63 letters
 groups | 257 | `257` is out of bounds => 1 to 256
 mode | test | `test` is no mode => production or development
+api-token-file | nowhere | `nowhere` cannot be read => a file with one token a line
 page-dir | nowhere | `nowhere` is no directory => an existing
 page-dir | src | is only for development => leave it out
 retention | 10 | `10` is no duration => a whole number and ms

@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 use super::balancer::{Backend, Balancer};
 use super::children::{ChildEvent, Keeper, Stop};
 use super::plan::{NodePlan, Plan};
-use crate::api::client;
+use crate::api::client::{self, Asked};
 use crate::config::{DevConfig, parse};
 use crate::ids::NodeId;
 use crate::process::EndSignals;
@@ -218,7 +218,7 @@ async fn probe(backends: &[Backend], plan: &Plan, stop: &Stop) {
 
 async fn is_ready(backend: &Backend) -> bool {
     let address = backend.address.to_string();
-    let answer = client::request(&address, "/readyz", None, PROBE_TIMEOUT).await;
+    let answer = client::request(&address, Asked::get("/readyz"), PROBE_TIMEOUT).await;
     answer.is_ok_and(|(status, _)| status.is_success())
 }
 

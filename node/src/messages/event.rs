@@ -20,15 +20,15 @@ pub(crate) struct Payload {
 /// a placeholder without its attachment would end the connections of stock clients.
 ///
 /// # Errors
-/// `invalid`, naming the field.
+/// `invalid`, in words that name the part.
 pub(crate) fn payload(event: Option<api::Event>) -> Result<Payload, Refusal> {
-    let event = event.ok_or_else(|| Refusal::invalid("event is missing"))?;
+    let event = event.ok_or_else(|| Refusal::invalid("the event is missing"))?;
     let json = args::with_name(&event.name, &event.args, Limits::SERVER.json_depth_max);
     let json = json.map_err(|error| match error {
-        DecodeError::ReservedEventName(_) => Refusal::invalid(format!("event.name: {error}")),
-        error => Refusal::invalid(format!("event.args: {error}")),
+        DecodeError::ReservedEventName(_) => Refusal::invalid(format!("the event's name: {error}")),
+        error => Refusal::invalid(format!("the event's args: {error}")),
     })?;
-    check_attachments("event", &json, &event.attachments)?;
+    check_attachments("the event", &json, &event.attachments)?;
     Ok(Payload {
         json,
         attachments: event.attachments,
@@ -38,20 +38,17 @@ pub(crate) fn payload(event: Option<api::Event>) -> Result<Payload, Refusal> {
 /// A JSON array that is no event: what answers one. Empty stands for no arguments.
 ///
 /// # Errors
-/// `invalid`, naming the field.
-pub(crate) fn json(
-    field: &str,
-    array: String,
-    attachments: Vec<Bytes>,
-) -> Result<Payload, Refusal> {
+/// `invalid`, in words that name the part.
+#[allow(dead_code, reason = "for backends")]
+pub(crate) fn json(what: &str, array: String, attachments: Vec<Bytes>) -> Result<Payload, Refusal> {
     let array = if array.is_empty() {
         Bytes::from_static(b"[]")
     } else {
         Bytes::from(array)
     };
     let json = args::check_array(&array, Limits::SERVER.json_depth_max)
-        .map_err(|error| Refusal::invalid(format!("{field}.args: {error}")))?;
-    check_attachments(field, &json, &attachments)?;
+        .map_err(|error| Refusal::invalid(format!("{what}'s args: {error}")))?;
+    check_attachments(what, &json, &attachments)?;
     Ok(Payload { json, attachments })
 }
 
@@ -67,6 +64,7 @@ pub(crate) fn event_of(json: &Bytes, attachments: Vec<Bytes>) -> api::Event {
 }
 
 /// An event that a handler was given, for a program.
+#[allow(dead_code, reason = "for backends")]
 pub(crate) fn handled_event_of(event: Event) -> api::Event {
     api::Event {
         name: event.name,
@@ -80,15 +78,15 @@ pub(super) fn text(json: &Bytes) -> String {
     String::from_utf8_lossy(json).into_owned()
 }
 
-fn check_attachments(field: &str, json: &Bytes, attachments: &[Bytes]) -> Result<(), Refusal> {
+fn check_attachments(what: &str, json: &Bytes, attachments: &[Bytes]) -> Result<(), Refusal> {
     let max = Limits::SERVER.attachments_max;
     if attachments.len() > max {
-        let message = format!("{field}.attachments: there are at most {max}");
+        let message = format!("{what}'s attachments: there are at most {max}");
         return Err(Refusal::invalid(message));
     }
     if attachments.is_empty() {
         return Ok(());
     }
     binary::check_placeholders(json, attachments.len())
-        .map_err(|error| Refusal::invalid(format!("{field}.args: {error}")))
+        .map_err(|error| Refusal::invalid(format!("{what}'s args: {error}")))
 }

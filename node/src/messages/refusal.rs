@@ -8,7 +8,7 @@ use tonic::{Code as Grpc, Status};
 use crate::socketio::{Code, Refusal};
 
 /// The gRPC metadata that names the code.
-pub(crate) const CODE_METADATA: &str = "roomcast-code";
+pub(super) const CODE_METADATA: &str = "roomcast-code";
 
 /// There is no such thing.
 pub(crate) fn not_found(message: &'static str) -> Refusal {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use roomcast_proto::Offset;
 use roomcast_proto::api;
+use roomcast_proto::socketio::{Limits, args};
+use serde_json::value::RawValue;
 
 use crate::ids::SocketId;
 use crate::limits;
@@ -64,7 +66,7 @@ pub(crate) fn target(target: Option<api::Target>) -> Result<Target, Refusal> {
 /// `invalid`.
 pub(crate) fn names(rooms: Vec<String>) -> Result<Vec<String>, Refusal> {
     if rooms.is_empty() {
-        return Err(Refusal::invalid("rooms is empty"));
+        return Err(Refusal::invalid("the rooms to join or leave are missing"));
     }
     check_names("rooms", &rooms)?;
     Ok(rooms)
@@ -109,6 +111,27 @@ pub(crate) fn socket_id(field: &str, text: &str) -> Result<SocketId, Refusal> {
 pub(crate) fn offset(field: &str, text: &str) -> Result<Offset, Refusal> {
     text.parse()
         .map_err(|_| Refusal::invalid(format!("{field} is no offset")))
+}
+
+/// A socket's data: JSON, or empty.
+///
+/// # Errors
+/// `invalid`.
+pub(crate) fn data(text: String) -> Result<String, Refusal> {
+    if text.len() > limits::MEMBER_DATA_BYTES_MAX {
+        let max = limits::MEMBER_DATA_BYTES_MAX;
+        return Err(Refusal::invalid(format!("data has at most {max} bytes")));
+    }
+    if text.is_empty() {
+        return Ok(text);
+    }
+    // Whole by itself, then as deep as an argument may be.
+    let whole = serde_json::from_str::<&RawValue>(&text);
+    let whole = whole.map_err(|_| Refusal::invalid("data is no JSON"))?;
+    let array = args::join(&[whole.get().to_owned().into()]);
+    args::check_array(&array, Limits::SERVER.json_depth_max)
+        .map_err(|error| Refusal::invalid(format!("data: {error}")))?;
+    Ok(text)
 }
 
 /// How much a page may have; 0 stands for as much as it can.

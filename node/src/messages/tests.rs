@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use roomcast_proto::api;
 
+use super::refusal::CODE_METADATA;
 use super::*;
 use crate::limits;
 use crate::socketio::{Code, Event, OperationError, Refusal};
@@ -56,31 +57,34 @@ fn an_event_that_would_harm_a_stock_client_is_refused_by_field() {
     let deep = format!("{}{}", "[".repeat(101), "]".repeat(101));
     let placeholder = r#"[{"_placeholder":true,"num":1}]"#;
     for (case, words) in [
-        (None, "event is missing"),
+        (None, "the event is missing"),
         (
             event("disconnect", "", &[]),
-            "event.name: event name disconnect is reserved",
+            "the event's name: event name disconnect is reserved",
         ),
-        (event("e", "{}", &[]), "event.args: payload is not an array"),
+        (
+            event("e", "{}", &[]),
+            "the event's args: payload is not an array",
+        ),
         (
             event("e", "[1],[2]", &[]),
-            "event.args: malformed json at line 1, column 8",
+            "the event's args: malformed json at line 1, column 8",
         ),
         (
             event("e", "[1", &[]),
-            "event.args: malformed json at line 1, column 6",
+            "the event's args: malformed json at line 1, column 6",
         ),
         (
             event("e", &deep, &[]),
-            "event.args: json is nested deeper than 100",
+            "the event's args: json is nested deeper than 100",
         ),
         (
             event("e", placeholder, &[b"x"]),
-            "event.args: placeholder without its attachment",
+            "the event's args: placeholder without its attachment",
         ),
         (
             event("e", "[]", &[b"x" as &[u8]; 11]),
-            "event.attachments: there are at most 10",
+            "the event's attachments: there are at most 10",
         ),
     ] {
         assert_eq!(
@@ -94,14 +98,14 @@ fn an_event_that_would_harm_a_stock_client_is_refused_by_field() {
 
 #[test]
 fn an_answer_is_an_array_and_a_handlers_event_comes_whole() {
-    let given = json("answer", "[1, 2] ".to_owned(), Vec::new()).unwrap();
+    let given = json("the answer", "[1, 2] ".to_owned(), Vec::new()).unwrap();
     assert_eq!(given.json, "[1, 2]");
     assert_eq!(
-        json("answer", String::new(), Vec::new()).unwrap().json,
+        json("the answer", String::new(), Vec::new()).unwrap().json,
         "[]"
     );
-    let wrong = json("answer", "7".to_owned(), Vec::new()).unwrap_err();
-    assert_eq!(wrong.message, "answer.args: payload is not an array");
+    let wrong = json("the answer", "7".to_owned(), Vec::new()).unwrap_err();
+    assert_eq!(wrong.message, "the answer's args: payload is not an array");
     let out = handled_event_of(Event {
         name: "line".to_owned(),
         args: vec![Bytes::from_static(b"\"a\""), Bytes::from_static(b"1.0")],
@@ -139,7 +143,10 @@ fn names_and_numbers_out_of_bounds_are_refused_by_field() {
         Err("except[1] is empty".into())
     );
     assert_eq!(target(None).unwrap().rooms, [""; 0]);
-    assert_eq!(names(Vec::new()), Err(Refusal::invalid("rooms is empty")));
+    assert_eq!(
+        names(Vec::new()),
+        Err(Refusal::invalid("the rooms to join or leave are missing"))
+    );
 
     assert_eq!(namespace(String::new()).unwrap(), "/");
     for (name, words) in [
@@ -173,88 +180,89 @@ fn names_and_numbers_out_of_bounds_are_refused_by_field() {
 /// Clients retry by themselves what is `UNAVAILABLE`: only what surely was not written.
 #[test]
 fn every_refusal_has_its_status_at_each_door() {
+    use tonic::Code as Grpc;
     let of = |error: OperationError| Refusal::from(error);
+    let odd = Refusal::new(Code::Other("odd"), "odd");
     for (refusal, word, grpc, http) in [
         (
             of(OperationError::Invalid),
             "invalid",
-            tonic::Code::InvalidArgument,
+            Grpc::InvalidArgument,
             400,
         ),
         (
             unauthenticated("who?"),
             "unauthenticated",
-            tonic::Code::Unauthenticated,
+            Grpc::Unauthenticated,
             401,
         ),
         (
             Refusal::forbidden("no"),
             "forbidden",
-            tonic::Code::PermissionDenied,
+            Grpc::PermissionDenied,
             403,
         ),
-        (not_found("nobody"), "not_found", tonic::Code::NotFound, 404),
+        (not_found("nobody"), "not_found", Grpc::NotFound, 404),
         (
             of(OperationError::KeyReused),
             "key_reused",
-            tonic::Code::FailedPrecondition,
+            Grpc::FailedPrecondition,
             409,
         ),
         (
             of(OperationError::TooLarge),
             "too_large",
-            tonic::Code::InvalidArgument,
+            Grpc::InvalidArgument,
             413,
         ),
         (
             of(OperationError::Overloaded),
             "overloaded",
-            tonic::Code::ResourceExhausted,
+            Grpc::ResourceExhausted,
             503,
         ),
         (
             of(OperationError::Unavailable),
             "unavailable",
-            tonic::Code::Unavailable,
+            Grpc::Unavailable,
             503,
         ),
         (
             of(OperationError::UnknownOutcome),
             "unknown_outcome",
-            tonic::Code::DeadlineExceeded,
+            Grpc::DeadlineExceeded,
             504,
         ),
         (
             of(OperationError::Unanswered),
             "timeout",
-            tonic::Code::DeadlineExceeded,
+            Grpc::DeadlineExceeded,
             504,
         ),
         (
             of(OperationError::Arguments),
             "internal",
-            tonic::Code::Internal,
+            Grpc::Internal,
             500,
         ),
-        (
-            Refusal::new(Code::Other("odd"), "odd"),
-            "odd",
-            tonic::Code::Unknown,
-            500,
-        ),
+        (odd, "odd", Grpc::Unknown, 500),
     ] {
-        let status = refusal_status(&refusal);
-        assert_eq!(
-            (status.code(), status.message()),
-            (grpc, &*refusal.message),
-            "{word}"
-        );
-        assert_eq!(status.metadata().get(CODE_METADATA).unwrap(), word);
-        assert_eq!(
-            http_status(refusal.code),
-            StatusCode::from_u16(http).unwrap(),
-            "{word}"
-        );
-        assert_eq!(error_of(&refusal).code, word);
+        check_refusal(&refusal, word, grpc, http);
     }
+}
+
+fn check_refusal(refusal: &Refusal, word: &str, grpc: tonic::Code, http: u16) {
+    let status = refusal_status(refusal);
+    assert_eq!(
+        (status.code(), status.message()),
+        (grpc, &*refusal.message),
+        "{word}"
+    );
+    assert_eq!(status.metadata().get(CODE_METADATA).unwrap(), word);
+    assert_eq!(
+        http_status(refusal.code),
+        StatusCode::from_u16(http).unwrap(),
+        "{word}"
+    );
+    assert_eq!(error_of(refusal).code, word);
 }

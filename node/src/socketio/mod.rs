@@ -41,7 +41,7 @@ pub use namespace::{
     Routes, ServerHandler, from_fn,
 };
 pub use namespaces::Namespaces;
-pub(crate) use operation::Place;
+pub(crate) use operation::{Fate, Place};
 pub use operation::{Operation, OperationError};
 pub use query::{HistoryFrom, HistoryPage, RemoteSocket};
 pub use refusal::{Code, Refusal};

@@ -15,6 +15,9 @@ use crate::ids::{Position, SocketId};
 use crate::limits;
 use crate::state::{self, Event, MembersPage, MembersQuery, Session};
 
+/// About what a socket takes in a list beside its identity, data and rooms.
+const SOCKET_BYTES: usize = 128;
+
 /// Where a page of history starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryFrom {
@@ -78,7 +81,58 @@ impl Broadcast {
     }
 }
 
+impl Broadcast {
+    /// A page of [`Broadcast::fetch_sockets`]: `limit` of them at most after the id `after`, and at
+    /// most [`limits::PAGE_BYTES_MAX`] of them beyond the first. Also what to ask the next page
+    /// `after`, when there is one.
+    #[must_use]
+    pub fn fetch_page(
+        &self,
+        after: Option<SocketId>,
+        limit: usize,
+    ) -> (Vec<RemoteSocket>, Option<SocketId>) {
+        let (view, target) = (self.origin.group.view(), &self.target);
+        let names = (&target.rooms[..], &target.except[..]);
+        let namespace = &self.origin.namespace;
+        let meant = view.targets_page(namespace, names, after, limit.saturating_add(1));
+        let (mut page, mut bytes, mut last) = (Vec::new(), 0, None);
+        for session in meant {
+            bytes += session_bytes(session);
+            let full = page.len() == limit || bytes > limits::PAGE_BYTES_MAX;
+            if full && last.is_some() {
+                return (page, last);
+            }
+            last = Some(session.id);
+            page.push(RemoteSocket::of(session));
+        }
+        (page, None)
+    }
+}
+
+/// About what a socket takes in a list.
+fn session_bytes(session: &Session) -> usize {
+    let identity = session.identity.as_deref().map_or(0, str::len);
+    let rooms: usize = session.rooms().map(|room| room.len() + 3).sum();
+    SOCKET_BYTES + identity + session.data.len() + rooms
+}
+
 impl Io {
+    /// Whether this node may speak for the namespace: what it reads is not older than its lease,
+    /// and what it is given can be proposed.
+    pub(crate) fn is_available(&self) -> bool {
+        self.group().holds_lease()
+    }
+
+    /// Largest event, payload and attachments together.
+    pub(crate) fn event_bytes_max(&self) -> usize {
+        self.group().event_bytes_max()
+    }
+
+    /// Longest name of a room, in bytes.
+    pub(crate) fn room_name_bytes_max(&self) -> usize {
+        self.group().view().settings().room_name_bytes_max as usize
+    }
+
     /// As [`Broadcast::fetch_sockets`], for the whole namespace.
     #[must_use]
     pub fn fetch_sockets(&self) -> Vec<RemoteSocket> {

@@ -1,6 +1,7 @@
 //! What the server does to many sockets at once, wherever they are: operations of the log, on every
 //! session that is in the target rooms at their position, away ones too.
 
+use bytes::Bytes;
 use roomcast_proto::command::{
     DisconnectSockets, Selector, SetData, SocketsJoin, SocketsLeave, op::Kind,
 };
@@ -67,6 +68,11 @@ impl Io {
     pub fn set_data(&self, socket: SocketId, data: impl Serialize) -> Operation {
         set_data(self.everyone().origin, socket, &data)
     }
+
+    /// As [`Io::set_data`], with JSON text, which is not looked at; empty is no data.
+    pub(crate) fn set_data_raw(&self, socket: SocketId, data: Bytes) -> Operation {
+        set_data_raw(self.everyone().origin, socket, data)
+    }
 }
 
 impl Socket {
@@ -77,13 +83,17 @@ impl Socket {
 }
 
 fn set_data(origin: Origin, socket: SocketId, data: &impl Serialize) -> Operation {
-    let Ok(data) = serde_json::to_vec(data) else {
-        return Operation::refused(origin.group, OperationError::Arguments);
-    };
+    match serde_json::to_vec(data) {
+        Ok(data) => set_data_raw(origin, socket, data.into()),
+        Err(_) => Operation::refused(origin.group, OperationError::Arguments),
+    }
+}
+
+fn set_data_raw(origin: Origin, socket: SocketId, data: Bytes) -> Operation {
     let set = SetData {
         namespace: origin.namespace.to_string(),
         socket_id: socket.0.to_vec().into(),
-        data: data.into(),
+        data,
     };
     Operation::new(origin.group, origin.socket, Kind::SetData(set))
 }

@@ -30,7 +30,16 @@ impl Io {
         name: &str,
         args: A,
     ) -> Result<(), OperationError> {
-        let event = self.server_event(name, &args)?;
+        let event = arguments::event(name, &args).map_err(|_| OperationError::Arguments)?;
+        self.server_side_emit_raw(event)
+    }
+
+    /// The same, with a JSON array, name first.
+    ///
+    /// # Errors
+    /// `TooLarge`, `EventName`.
+    pub fn server_side_emit_raw(&self, event: Bytes) -> Result<(), OperationError> {
+        let event = self.server_event(event)?;
         self.adapter.emit_to_servers(&event);
         Ok(())
     }
@@ -46,16 +55,24 @@ impl Io {
         args: A,
         timeout: Duration,
     ) -> Result<ServerAnswers, OperationError> {
-        let event = self.server_event(name, &args)?;
+        let event = arguments::event(name, &args).map_err(|_| OperationError::Arguments)?;
+        self.server_side_emit_with_ack_raw(event, timeout).await
+    }
+
+    /// The same, with a JSON array, name first.
+    ///
+    /// # Errors
+    /// `TooLarge`, `EventName`.
+    pub async fn server_side_emit_with_ack_raw(
+        &self,
+        event: Bytes,
+        timeout: Duration,
+    ) -> Result<ServerAnswers, OperationError> {
+        let event = self.server_event(event)?;
         Ok(self.adapter.ask_servers(&event, timeout).await)
     }
 
-    fn server_event<A: Serialize>(
-        &self,
-        name: &str,
-        args: &A,
-    ) -> Result<ServerEvent, OperationError> {
-        let event = arguments::event(name, args).map_err(|_| OperationError::Arguments)?;
+    fn server_event(&self, event: Bytes) -> Result<ServerEvent, OperationError> {
         args::event_name(&event).map_err(|_| OperationError::EventName)?;
         if event.len() > limits::SERVER_EVENT_BYTES_MAX {
             return Err(OperationError::TooLarge);

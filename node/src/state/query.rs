@@ -1,6 +1,6 @@
 //! Questions about the state at its position: member lists, counts, what the log must keep.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -324,6 +324,34 @@ impl GroupState {
         let sessions = found.iter().filter_map(|id| self.session_by_id(id));
         let spared = |session: &&Session| except.iter().any(|room| session.is_in(room.as_ref()));
         sessions.filter(|session| !spared(session)).collect()
+    }
+
+    /// A page of [`GroupState::targets`]: `limit` of them at most after the id `after`.
+    #[must_use]
+    pub fn targets_page(
+        &self,
+        namespace: &str,
+        (rooms, except): (&[impl AsRef<str>], &[impl AsRef<str>]),
+        after: Option<SocketId>,
+        limit: usize,
+    ) -> Vec<&Session> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let meant = |id: &SocketId| {
+            let session = self.session_by_id(id)?;
+            let spared = except.iter().any(|room| session.is_in(room.as_ref()));
+            (!spared).then_some(session)
+        };
+        let everybody = rooms.is_empty().then_some(None);
+        let named = rooms.iter().map(|room| Some(room.as_ref()));
+        // The page is among the first of each room.
+        let mut found: BTreeMap<SocketId, &Session> = BTreeMap::new();
+        for room in everybody.into_iter().chain(named) {
+            let ids = self.member_ids(namespace, room).into_iter();
+            let ids = ids.flat_map(|ids| ids.range((start, Bound::Unbounded)));
+            let sessions = ids.filter_map(meant).take(limit);
+            found.extend(sessions.map(|session| (session.id, session)));
+        }
+        found.into_values().take(limit).collect()
     }
 
     /// Rooms of a namespace that have members, with their counts, in the order of their names; the

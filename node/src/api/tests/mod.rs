@@ -1,5 +1,8 @@
 //! The API port over loopback, on a fake node.
 
+mod access;
+mod document;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use super::client::Asked;
 use super::*;
 use crate::ids::{GroupId, NodeId};
 
@@ -88,6 +92,7 @@ async fn port(connections_max: usize) -> Fixture {
     let metrics = crate::metrics::install().unwrap();
     let here = |text: &'static str| axum::routing::post(move || async move { text });
     let extra = Extra {
+        access: Access::Open,
         http: axum::Router::new().route("/v1/more", here("more")),
         grpc: axum::Router::new().route("/package.Service/{*call}", here("called")),
     };
@@ -115,7 +120,12 @@ async fn port(connections_max: usize) -> Fixture {
 impl Fixture {
     async fn ask(&self, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         let patience = Duration::from_secs(10);
-        let answer = client::request(&self.address, path, body.as_ref(), patience).await;
+        let asked = Asked {
+            path,
+            body: body.as_ref(),
+            token: None,
+        };
+        let answer = client::request(&self.address, asked, patience).await;
         let (status, bytes) = answer.unwrap();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         (
@@ -266,7 +276,7 @@ async fn connections_above_the_bound_wait_for_their_turn() {
     let idle = TcpStream::connect(&port.address).await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let short = Duration::from_millis(300);
-    let waiting = client::request(&port.address, "/v1/status", None, short).await;
+    let waiting = client::request(&port.address, Asked::get("/v1/status"), short).await;
     assert!(
         matches!(waiting, Err(client::RequestError::Timeout { .. })),
         "{waiting:?}"
@@ -294,6 +304,7 @@ async fn http_2_is_spoken_on_the_same_port_and_reaches_what_others_serve() {
         ("/v1/nothing", StatusCode::NOT_FOUND),
     ] {
         let request = http::Request::post(format!("http://{}{path}", port.address))
+            .header("content-type", "application/grpc")
             .body(http_body_util::Empty::<bytes::Bytes>::new())
             .unwrap();
         let answer = sender.send_request(request).await.unwrap();
