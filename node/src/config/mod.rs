@@ -3,9 +3,11 @@
 //!
 //! To add a key: a line in [`keys`], a field, and a line where the field is read.
 
+mod backends;
 mod dev;
 mod error;
 mod http;
+mod key;
 pub mod keys;
 pub mod parse;
 mod reader;
@@ -16,6 +18,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+pub use backends::{BackendConfig, NamespacePattern, Policy};
 pub use dev::DevConfig;
 pub(crate) use dev::is_passed;
 pub use error::{ConfigError, ConfigErrors, Origin};
