@@ -48,6 +48,9 @@ pub mod adapter;
 
 pub mod socketio;
 
+#[allow(dead_code, unused_imports, reason = "the doors come next")]
+mod messages;
+
 pub mod api;
 pub mod demo;
 pub mod pubsub;

@@ -253,6 +253,12 @@ pub const SERVER_EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// How long a server's question waits for the answers of clients by default; who is silent then is
 /// named.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest time for which a program may let a server's question wait: below the time that an answer
+/// of the API port has.
+pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(50);
+/// Rooms and excepts that an operation of a program may name; above, it is refused. What apply
+/// takes, so that the refusal says which list.
+pub const TARGET_NAMES_MAX: usize = 1000;
 /// Bytes of a `publish` beside its event: its name, target, key.
 pub const PACKET_OVERHEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long a draining node waits for its last operations to reach the log.

@@ -108,6 +108,21 @@ impl Operation {
         });
     }
 
+    /// Issues it at once; what is waited for afterwards is its fate.
+    pub(crate) fn start(self) -> BoxFuture<'static, Fate> {
+        let (sender, receiver) = oneshot::channel();
+        self.issue(move |fate| {
+            if sender.send(fate).is_err() {
+                tracing::trace!("nobody waits for the operation any more");
+            }
+        });
+        async move {
+            let fate = receiver.await;
+            fate.unwrap_or(Err(OperationError::UnknownOutcome))
+        }
+        .boxed()
+    }
+
     /// Issues it without waiting.
     pub fn forget(self) {
         self.issue(|_| {});
@@ -137,19 +152,8 @@ impl IntoFuture for Operation {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let (sender, receiver) = oneshot::channel();
-        self.issue(move |fate| {
-            if sender.send(fate).is_err() {
-                tracing::trace!("nobody waits for the operation any more");
-            }
-        });
-        async move {
-            let fate = receiver
-                .await
-                .unwrap_or(Err(OperationError::UnknownOutcome));
-            fate.map(|(offset, _)| offset)
-        }
-        .boxed()
+        let fate = self.start();
+        async move { fate.await.map(|(offset, _)| offset) }.boxed()
     }
 }
 

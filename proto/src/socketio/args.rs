@@ -12,6 +12,9 @@ use crate::socketio::json::{self, Bracket, Token, Tokens};
 /// Elements that [`split`] gives at most, so that a megabyte of `1,1,1` does not become forty.
 pub const ARGUMENTS_MAX: usize = 4096;
 
+/// What JSON calls whitespace.
+const JSON_SPACES: [char; 4] = [' ', '\t', '\n', '\r'];
+
 /// Names that neither side may emit. (Socket.IO v5; socket.io-parser, `RESERVED_EVENTS`.)
 pub const RESERVED_EVENT_NAMES: [&str; 6] = [
     "connect",
@@ -55,23 +58,69 @@ pub fn event_name(array: &Bytes) -> Result<String, DecodeError> {
     name_of(text).map(|name| name.into_owned())
 }
 
+/// Takes an event apart: its name as [`event_name`] reads it, and a JSON array of what follows.
+///
+/// # Errors
+/// Those of [`event_name`]. `array` is taken to be well formed, as a decoded packet's data is.
+pub fn named(array: &Bytes) -> Result<(String, Bytes), DecodeError> {
+    let text = std::str::from_utf8(array).map_err(|_| DecodeError::NotUtf8)?;
+    let name = name_of(text)?.into_owned();
+    let mut tokens = Tokens::new(text);
+    // The bracket and the name.
+    tokens.by_ref().take(2).for_each(drop);
+    let rest = tokens.rest().trim_start_matches(JSON_SPACES);
+    let rest = rest.strip_prefix(',').unwrap_or(rest);
+    let mut arguments = BytesMut::with_capacity(rest.len() + 1);
+    arguments.put_u8(b'[');
+    arguments.put_slice(rest.as_bytes());
+    Ok((name, arguments.freeze()))
+}
+
+/// Makes an event of a name and a JSON array of arguments, of which nothing is known yet; empty
+/// stands for none.
+///
+/// # Errors
+/// Those of [`check_event`].
+pub fn with_name(name: &str, arguments: &str, json_depth_max: usize) -> Result<Bytes, DecodeError> {
+    let arguments = arguments.trim_matches(JSON_SPACES);
+    let inner = match arguments {
+        "" => "]",
+        _ => arguments
+            .strip_prefix('[')
+            .ok_or(DecodeError::PayloadKind {
+                expected: "an array",
+            })?
+            .trim_start_matches(JSON_SPACES),
+    };
+    let comma = if inner == "]" { "" } else { "," };
+    // What is well formed behind the name is well formed without it.
+    let event = format!("[{}{comma}{inner}", serde_json::Value::from(name));
+    check_event(&event.into(), json_depth_max)
+}
+
 /// Checks an event that did not come through [`crate::socketio::decode()`]: a JSON array, first a
 /// name that is not reserved. Returns it without whitespace around it.
 ///
 /// # Errors
 /// Those of [`crate::socketio::decode()`] for an event's payload.
 pub fn check_event(array: &Bytes, json_depth_max: usize) -> Result<Bytes, DecodeError> {
+    let array = check_array(array, json_depth_max)?;
+    event_name(&array)?;
+    Ok(array)
+}
+
+/// Checks what should be a JSON array; returns it without whitespace around it.
+///
+/// # Errors
+/// Those of [`crate::socketio::decode()`] for an ack's payload.
+pub fn check_array(array: &Bytes, json_depth_max: usize) -> Result<Bytes, DecodeError> {
     let text = std::str::from_utf8(array).map_err(|_| DecodeError::NotUtf8)?;
-    let text = json::check(
-        text.trim_start_matches([' ', '\t', '\n', '\r']),
-        json_depth_max,
-    )?;
+    let text = json::check(text.trim_start_matches(JSON_SPACES), json_depth_max)?;
     if !text.starts_with('[') {
         return Err(DecodeError::PayloadKind {
             expected: "an array",
         });
     }
-    check_name(text)?;
     Ok(array.slice_ref(text.as_bytes()))
 }
 

@@ -42,6 +42,11 @@ impl<'a> Tokens<'a> {
         Self { rest: text }
     }
 
+    /// What was not walked over yet.
+    pub(crate) fn rest(&self) -> &'a str {
+        self.rest
+    }
+
     fn take(&mut self, length: usize) -> &'a str {
         let (token, rest) = self
             .rest
