@@ -52,6 +52,7 @@ pub mod socketio;
 mod messages;
 
 pub mod api;
+pub mod backend;
 pub mod demo;
 pub mod pubsub;
 pub mod server;

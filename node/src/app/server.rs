@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::{Front, Node, ServeError, adapter_start, end, listen, namespaces, serve_api};
+use super::{Front, Node, ServeError, adapter_start, backends, end, listen, namespaces, serve_api};
 use crate::adapter::Adapter;
-use crate::api::Extra;
 use crate::config::ServeConfig;
 use crate::ids::Entropy;
 use crate::limits;
@@ -105,7 +104,7 @@ impl ServerBuilder {
         let api_addr = api.local_addr()?;
         let tasks = Tasks::new();
         let node = Node::new(&config, metrics);
-        serve_api(&node, api, Extra::default(), &tasks);
+        serve_api(&node, api, &tasks);
         tracing::info!(node = config.node_id, client = %config.client_addr, api = %api_addr,
             peer = %config.peer_addr, "node starts");
 
@@ -113,7 +112,10 @@ impl ServerBuilder {
         let front = Front::start(&config, &node, entropy.clone(), client, tasks.child())?;
         let adapter = Adapter::start(adapter_start(&config, peer, entropy)).await?;
         node.admin.adapter_started(&adapter);
+        let backends = backends(&config, &adapter, opened.is_some());
         let opened = opened.unwrap_or_else(|| namespaces(&config));
+        let opened = opened.open_from(backends.opener());
+        node.backends.unlock(&backends);
         front.join(&config, &node, &adapter, opened);
         tracing::info!(
             node = config.node_id,
@@ -260,7 +262,8 @@ impl Server {
     /// Ends it in good order: no new sessions, leadership handed over, sessions closed at the
     /// configured pace so that their clients resume elsewhere, what was accepted settled.
     pub async fn shutdown(self) {
-        end(&self.config, &self.adapter, &self.front.port).await;
+        let backends = self.node.backends.backends();
+        end(&self.config, &self.adapter, &self.front.port, backends).await;
         self.tasks.stop();
     }
 

@@ -18,7 +18,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
-pub use backends::{BackendConfig, NamespacePattern, Policy};
+pub use backends::{BackendConfig, Fit, NamespacePattern, Policy};
 pub use dev::DevConfig;
 pub(crate) use dev::is_passed;
 pub use error::{ConfigError, ConfigErrors, Origin};
