@@ -170,10 +170,11 @@ struct Node {
 
 impl Node {
     fn new(config: &ServeConfig, metrics: Metrics) -> Self {
+        let backends = BackendDoor::default();
         Self {
-            admin: Arc::new(Admin::new(config)),
+            admin: Arc::new(Admin::new(config, backends.clone())),
             metrics,
-            backends: BackendDoor::default(),
+            backends,
         }
     }
 }

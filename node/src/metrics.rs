@@ -153,8 +153,8 @@ metrics_table! {
     Gauge backends() "roomcast_backends"
         "Backends whose stream ends at this node";
     Counter backend_calls(kind, result) "roomcast_backend_calls_total"
-        "Calls of this node's sockets to backends, by kind and result: done, lost (the backend went \
-         without an answer), timeout, overloaded";
+        "Calls of this node's sockets to backends, by kind and result: done, lost (the backend \
+         went without an answer), timeout, overloaded";
     Gauge backend_calls_open() "roomcast_backend_calls_open"
         "Calls of this node's sockets to backends that are open";
     Histogram backend_call_seconds() "roomcast_backend_call_seconds"

@@ -13,7 +13,8 @@ pub use listener::{ApiListener, CONNECTIONS_MAX};
 pub use port::{Extra, router};
 pub use serve::serve;
 pub use source::{
-    AdminError, AdminSource, GroupReport, NamespaceReport, NodeReport, SnapshotReport, StatusSource,
+    AdminError, AdminSource, BackendReport, GroupReport, NamespaceReport, NodeReport,
+    SnapshotReport, StatusSource,
 };
 
 #[cfg(test)]

@@ -142,3 +142,45 @@ impl Announcement {
         self.seen.send_replace(());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(version: u64) -> Result<BackendsSeen, Status> {
+        let header = None;
+        Ok(BackendsSeen { header, version })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_list_is_known_when_every_follower_said_so_or_its_time_is_over() {
+        let announcement = Arc::new(Announcement::new());
+        let version = announcement.replace(Vec::new);
+        // Nobody follows.
+        announcement.is_known(version).await;
+        let (says, seen) = mpsc::channel(4);
+        let mut lists = announcement.follow(2, ReceiverStream::new(seen).boxed());
+        says.send(said(0)).await.unwrap();
+        assert_eq!(lists.next().await.unwrap().unwrap().version, version);
+        says.send(said(version)).await.unwrap();
+        let later = announcement.replace(Vec::new);
+        assert_eq!(lists.next().await.unwrap().unwrap().version, later);
+        let started = tokio::time::Instant::now();
+        announcement.is_known(later).await;
+        let waited = started.elapsed();
+        assert_eq!(
+            waited,
+            limits::BACKEND_ANNOUNCE_DEADLINE,
+            "it has not said so"
+        );
+        says.send(said(later)).await.unwrap();
+        let started = tokio::time::Instant::now();
+        announcement.is_known(later).await;
+        assert!(started.elapsed() < limits::BACKEND_ANNOUNCE_DEADLINE);
+        // One that is gone is not waited for.
+        let last = announcement.replace(Vec::new);
+        drop((says, lists));
+        announcement.is_known(last).await;
+        assert!(started.elapsed() < limits::BACKEND_ANNOUNCE_DEADLINE);
+    }
+}

@@ -6,6 +6,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::engine::Handshake;
+use crate::limits;
 use crate::messages;
 use crate::socketio::{Admission, Answers, OperationError, Recovery, Refusal, Rejection, Socket};
 
@@ -46,7 +47,7 @@ pub(super) fn auth(auth: &Value) -> String {
     }
 }
 
-/// What a backend decided about a connect; `None` when it is not understood.
+/// What a backend decided about a connect; `None` when that is no JSON, or too long.
 pub(super) fn decision(admission: api::Admission) -> Option<Result<Admission, Rejection>> {
     use api::admission::{Decision, Recovery as Wish};
     match admission.decision? {
@@ -56,6 +57,9 @@ pub(super) fn decision(admission: api::Admission) -> Option<Result<Admission, Re
                 Wish::OptIn => Recovery::OptIn,
                 Wish::Off => Recovery::Off,
             };
+            if accept.data.len() > limits::MEMBER_DATA_BYTES_MAX {
+                return None;
+            }
             Some(Ok(Admission {
                 identity: accept.identity,
                 data: json(&accept.data)?,

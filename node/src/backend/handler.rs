@@ -74,7 +74,7 @@ impl Handler for BackendHandler {
             match ask(hub, &admitting.backend, admit, &operator).await {
                 Ok(from_backend::Message::Admission(admission)) => {
                     let decision = convert::decision(admission);
-                    return Ok(decision.ok_or_else(Rejection::internal)??);
+                    return Ok(decision.ok_or_else(|| malformed(&admitting))??);
                 }
                 Ok(_) => return Err(Rejection::internal().into()),
                 Err(Unanswered::NotWritten | Unanswered::Lost) => {
@@ -317,6 +317,17 @@ fn refuse(ack: Option<Ack>, refusal: &Refusal) {
         Some(ack) => ack.refuse(refusal),
         None => metrics::refusals(refusal.code.word()).increment(1),
     }
+}
+
+/// A backend's mistake: its client learns nothing about the inside.
+fn malformed(tie: &Tie) -> Rejection {
+    let backend = &tie.backend;
+    tracing::warn!(
+        backend = backend.id,
+        name = backend.description.name,
+        "an admission whose data is no JSON, or too long"
+    );
+    Rejection::internal()
 }
 
 fn overloaded() -> Refusal {

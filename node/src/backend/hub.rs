@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use roomcast_proto::api::backend_server::BackendServer;
-use serde::Serialize;
 use tokio::time::timeout;
 
 use super::announce::Announcement;
@@ -123,15 +122,15 @@ impl Opener for Open {
 pub struct Backends(Arc<Hub>);
 
 /// A backend, for operators.
-#[derive(Debug, Clone, Serialize)]
-pub struct BackendReport {
-    /// Its id, of this stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendStatus {
+    /// Its id, new with each stream.
     pub id: String,
     /// What it calls itself.
     pub name: String,
     /// Where its stream ends.
     pub node: NodeId,
-    /// What it serves.
+    /// Names and patterns that it serves.
     pub namespaces: Vec<String>,
     /// Its open calls: of all nodes when its stream ends here, else of this one.
     pub open_calls: usize,
@@ -169,9 +168,9 @@ impl Backends {
 
     /// All backends that this node knows of.
     #[must_use]
-    pub fn report(&self) -> Vec<BackendReport> {
+    pub fn status(&self) -> Vec<BackendStatus> {
         let backends = self.0.registry.all().into_iter();
-        let report = |backend: Arc<Backend>| BackendReport {
+        let status = |backend: Arc<Backend>| BackendStatus {
             id: backend.id.clone(),
             name: backend.description.name.clone(),
             node: backend.node,
@@ -181,7 +180,7 @@ impl Backends {
                 Way::Elsewhere(_) => backend.open.load(Ordering::Relaxed),
             },
         };
-        backends.map(report).collect()
+        backends.map(status).collect()
     }
 
     /// Ends the streams that end here, once their open calls have, or after a bounded time. Their

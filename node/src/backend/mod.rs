@@ -21,4 +21,4 @@ mod service;
 mod stream;
 mod tunnel;
 
-pub use hub::{BackendDoor, BackendReport, BackendSettings, Backends};
+pub use hub::{BackendDoor, BackendSettings, BackendStatus, Backends};

@@ -6,7 +6,7 @@ use roomcast_proto::api::{Operation, done, from_backend, result, to_backend};
 use serde_json::json;
 
 use crate::node::Node;
-use crate::program::{emit, event, join};
+use crate::program::{Program, emit, event, join};
 
 #[tokio::test]
 async fn an_answer_leaves_after_the_operations_of_its_call() {
@@ -183,7 +183,9 @@ async fn questions_and_operations_of_the_server_are_answered_by_number() {
 #[tokio::test]
 async fn the_end_of_a_socket_is_told_after_its_events() {
     let node = Node::start().await;
-    let mut program = node.program(&["/a"]).await;
+    let mut hello = Program::hello(&["/a"]);
+    hello.namespaces[0].disconnects = true;
+    let mut program = Program::dial(node.server.api_addr(), hello).await;
     let mut client = node.client().await;
     client.send("40/a,").await;
     let id = program.welcome("ann").await;

@@ -24,13 +24,13 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// For namespaces whose connects it decides and whose ends it wants to know.
+    /// For namespaces whose connects it decides.
     pub(crate) fn hello(namespaces: &[&str]) -> Hello {
         let registration = |name: &&str| Registration {
             namespace: (*name).to_owned(),
             events: Vec::new(),
             admits: true,
-            disconnects: true,
+            disconnects: false,
         };
         Hello {
             name: "test".to_owned(),
