@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+pub mod backend;
 pub mod chaos;
 pub mod client;
 pub mod cluster;

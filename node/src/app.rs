@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 
 use crate::adapter::{Adapter, Forwarder, Start};
 use crate::api::{self, Access, ApiListener, Extra};
-use crate::config::{CorsOrigins, Mode, ServeConfig};
+use crate::backend::{BackendDoor, BackendSettings, Backends};
+use crate::config::{CorsOrigins, Mode, Policy, ServeConfig};
 use crate::demo::Demo;
 use crate::engine::{DrainPace, Engine, EngineConfig, OutboxLimits};
 use crate::grpc;
@@ -20,12 +21,13 @@ use crate::ids::Entropy;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::operations::Operations;
+use crate::pubsub::Pubsub;
 use crate::raft::{self, PeerAddress, Timings};
 use crate::server::{
     ClientBundle, ClientPort, ClientPortParts, Compression, Cors, HttpSettings, Readiness,
 };
 use crate::shutdown::Tasks;
-use crate::socketio::{Clients, Door, NamespaceError, Namespaces};
+use crate::socketio::{Clients, Door, NamespaceError, Namespaces, SharedHandler};
 use admin::Admin;
 
 pub use server::{Server, ServerBuilder};
@@ -96,7 +98,7 @@ fn doors(config: &ServeConfig, node: &Node) -> Extra {
     Extra {
         access: access(config),
         http: api::json::router(Arc::clone(operations)),
-        grpc: grpc::router(Arc::clone(operations), status),
+        grpc: grpc::router(Arc::clone(operations), status).merge(node.backends.router()),
     }
 }
 
@@ -181,14 +183,17 @@ struct Node {
     admin: Arc<Admin>,
     operations: Arc<Operations>,
     metrics: Metrics,
+    backends: BackendDoor,
 }
 
 impl Node {
     fn new(config: &ServeConfig, metrics: Metrics) -> Self {
+        let backends = BackendDoor::default();
         Self {
-            admin: Arc::new(Admin::new(config)),
+            admin: Arc::new(Admin::new(config, backends.clone())),
             operations: Arc::default(),
             metrics,
+            backends,
         }
     }
 }
@@ -242,10 +247,7 @@ fn adapter_start(config: &ServeConfig, peer: TcpListener, entropy: Entropy) -> S
 fn namespaces(config: &ServeConfig) -> Namespaces {
     match config.mode {
         Mode::Production => Namespaces::closed(),
-        Mode::Development => Namespaces::closed().open_every_other(Demo {
-            node: config.node_id,
-            process: std::process::id(),
-        }),
+        Mode::Development => Namespaces::closed().open_every_other(demo(config)),
     }
 }
 
@@ -294,8 +296,41 @@ fn cors(config: &ServeConfig) -> Cors {
     }
 }
 
-/// Not ready, no new sessions, leadership away, sessions closed at a pace, then the end.
-async fn end(config: &ServeConfig, adapter: &Arc<Adapter>, port: &ClientPort) {
+/// Who serves a namespace while no backend does, unless the operator decided otherwise: in
+/// development the built-in handler, every namespace where the application serves none.
+fn backends(config: &ServeConfig, adapter: &Arc<Adapter>, has_application: bool) -> Backends {
+    let development = config.mode == Mode::Development;
+    let builtin: SharedHandler = match config.mode {
+        Mode::Production => Arc::new(Pubsub),
+        Mode::Development => Arc::new(demo(config)),
+    };
+    let settings = BackendSettings {
+        config: config.backends.clone(),
+        policy: match config.mode {
+            Mode::Production => Policy::Wait,
+            Mode::Development => Policy::Builtin,
+        },
+        opens_all: development && !has_application,
+        builtin,
+    };
+    Backends::start(Arc::clone(adapter), settings)
+}
+
+fn demo(config: &ServeConfig) -> Demo {
+    Demo {
+        node: config.node_id,
+        process: std::process::id(),
+    }
+}
+
+/// Not ready, no new sessions, leadership away, sessions closed at a pace, then the backends'
+/// streams, then the end.
+async fn end(
+    config: &ServeConfig,
+    adapter: &Arc<Adapter>,
+    port: &ClientPort,
+    backends: Option<&Backends>,
+) {
     port.begin_drain();
     adapter.hand_over().await;
     let pace = DrainPace {
@@ -306,6 +341,9 @@ async fn end(config: &ServeConfig, adapter: &Arc<Adapter>, port: &ClientPort) {
         .is_err()
     {
         tracing::warn!("draining took too long: the rest is cut off");
+    }
+    if let Some(backends) = backends {
+        backends.drain().await;
     }
     adapter.settle().await;
     adapter.consensus().shutdown().await;

@@ -52,6 +52,7 @@ mod messages;
 pub mod operations;
 
 pub mod api;
+pub mod backend;
 pub mod demo;
 pub mod grpc;
 pub mod pubsub;

@@ -289,3 +289,58 @@ const _: () = assert!(
 pub const API_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long it may take to say so; then the connection and its streams are ended.
 pub const API_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest message of a backend, and to one; a larger one ends its stream. Fits a peer's message.
+pub const BACKEND_MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Backends whose streams end at one node; one more is refused.
+pub const BACKENDS_MAX: usize = 64;
+/// Bytes of a backend's name, and of the name of an event that it asks for; longer is refused.
+pub const BACKEND_NAME_BYTES_MAX: usize = 256;
+/// Namespaces and patterns of one backend; more are refused.
+pub const BACKEND_REGISTRATIONS_MAX: usize = 64;
+/// Names of events of one of them; more are refused.
+pub const BACKEND_EVENTS_MAX: usize = 256;
+/// Namespaces and patterns that were served once and are remembered, so that their clients wait for
+/// a backend instead of being told that there is no such namespace; the oldest are forgotten.
+pub const BACKEND_PATTERNS_REMEMBERED_MAX: usize = 4096;
+/// Calls of one backend that may be open at once by default: enough to keep a program busy that
+/// answers within milliseconds. Above, a call waits for its place.
+pub const BACKEND_WINDOW: u32 = 256;
+/// The same, whatever a backend asks for.
+pub const BACKEND_WINDOW_MAX: u32 = 4096;
+/// How long a call waits for its place; then it is `overloaded`. Holds back its own socket only.
+pub const BACKEND_WINDOW_DEADLINE: Duration = Duration::from_secs(5);
+/// Messages that wait for a backend's stream, or for the way to one at another node; above, the
+/// sender waits.
+pub const BACKEND_QUEUE_MAX: usize = 64;
+/// Messages of a backend that wait within one call; above, its stream is not read on.
+pub const BACKEND_CALL_QUEUE_MAX: usize = 16;
+/// Operations of one backend at one node whose outcome it waits for; above, its stream is not read
+/// on: a backend that does not read its own outcomes holds up itself.
+pub const BACKEND_OPERATIONS_MAX: usize = 1024;
+/// How long a backend has for its Hello; then its stream ends.
+pub const BACKEND_HELLO_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a Welcome waits for the other nodes to know of the backend. One that is away learns it
+/// when it is back.
+pub const BACKEND_ANNOUNCE_DEADLINE: Duration = Duration::from_secs(2);
+/// How long another node may take to open the way to a backend; then it is tried again, or another
+/// backend is asked.
+pub const BACKEND_REACH_DEADLINE: Duration = Duration::from_secs(3);
+/// Pause before a call that found its backend gone looks for another one.
+pub const BACKEND_RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Pause before another node's list of backends is followed again.
+pub const BACKEND_FOLLOW_PAUSE: Duration = Duration::from_millis(200);
+/// How often a node looks for members whose backends it does not follow yet.
+pub const BACKEND_MEMBERS_EVERY: Duration = Duration::from_secs(1);
+/// How long a draining node waits for the open calls of its backends; then their streams end.
+pub const BACKEND_DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+/// Sockets that are bound anew at the same time after a backend has gone.
+pub const BACKEND_REBINDS_MAX: usize = 64;
+
+const _: () = assert!(
+    BACKEND_MESSAGE_BYTES_MAX + 64 * 1024 <= PEER_MESSAGE_BYTES_MAX,
+    "a backend's message must fit a message between nodes"
+);
+const _: () = assert!(
+    OPERATION_BYTES_MAX < BACKEND_MESSAGE_BYTES_MAX,
+    "the largest event must fit a message to a backend"
+);

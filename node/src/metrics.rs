@@ -151,6 +151,19 @@ metrics_table! {
     Counter relay_dropped(kind) "roomcast_relay_dropped_total"
         "Messages to other nodes dropped because their queue was full, by kind";
 
+    // Backends: programs that serve namespaces over a stream.
+    Gauge backends() "roomcast_backends"
+        "Backends whose stream ends at this node";
+    Counter backend_calls(kind, result) "roomcast_backend_calls_total"
+        "Calls of this node's sockets to backends, by kind and result: done, lost (the backend \
+         went without an answer), timeout, overloaded";
+    Gauge backend_calls_open() "roomcast_backend_calls_open"
+        "Calls of this node's sockets to backends that are open";
+    Histogram backend_call_seconds() "roomcast_backend_call_seconds"
+        "Seconds from the start of a call to a backend to its answer, waiting for a place included";
+    Counter backend_rebinds() "roomcast_backend_rebinds_total"
+        "Sockets of this node that were bound to another backend because theirs had gone";
+
     // Log and replication.
     Counter proposals(result) "roomcast_proposals_total"
         "Batches sent to a leader by this node: sent, and sent again";

@@ -10,6 +10,7 @@ use roomcast_proto::socketio::Parser;
 use tokio::sync::mpsc;
 
 use super::acknowledge;
+use super::backends::BackendDoor;
 use super::backfill;
 use super::group::{Group, Parts};
 use super::peers::Peers;
@@ -55,6 +56,7 @@ pub struct Adapter {
     requests: Arc<Requests>,
     server_events: ServerEvents,
     relay: Relay,
+    backends: BackendDoor,
     peers: Arc<Peers>,
 }
 
@@ -100,6 +102,7 @@ impl Adapter {
             requests,
             server_events: ServerEvents::new(),
             relay,
+            backends: BackendDoor::default(),
             peers: Arc::clone(&peers),
         });
         peers.serve(&adapter);
@@ -164,6 +167,10 @@ impl Adapter {
     #[must_use]
     pub fn entropy(&self) -> &Entropy {
         &self.entropy
+    }
+
+    pub(super) fn backend_door(&self) -> &BackendDoor {
+        &self.backends
     }
 
     pub(crate) fn requests(&self) -> &Requests {

@@ -2,6 +2,7 @@
 //! through its fan-out. In reading order: the road in, the log's meaning here, the road out.
 
 mod acknowledge;
+mod backends;
 mod backfill;
 mod catch_up;
 mod completion;
@@ -31,6 +32,7 @@ mod upgrade;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub(crate) use backends::BackendPeers;
 pub(crate) use completion::{Attach, Attached, Completion, Opening};
 pub use completion::{Failure, Outcome};
 pub(crate) use encoded::offset;

@@ -8,8 +8,9 @@ use futures_util::stream::{BoxStream, StreamExt};
 use prost::Message;
 use roomcast_proto::command::{Batch, Command, command::Body};
 use roomcast_proto::peer::{
-    Emit, ForwardRequest, ForwardResponse, Lease, ProposeRequest, ProposeResponse, RelayRequest,
-    RelayResponse, RenewRequest, RenewResponse, UpgradeRequest, relay_request::Kind,
+    BackendRequest, BackendsSeen, Emit, ForwardRequest, ForwardResponse, Lease, ProposeRequest,
+    ProposeResponse, RelayRequest, RelayResponse, RenewRequest, RenewResponse, UpgradeRequest,
+    relay_request::Kind,
 };
 use tonic::Status;
 
@@ -20,7 +21,9 @@ use super::unlogged::Class;
 use super::upgrade;
 use crate::engine::Engine;
 use crate::ids::{GroupId, NodeId, Position, SocketId};
-use crate::raft::{PeerHandler, ProposeError, ProposeStream, UpgradeStream};
+use crate::raft::{
+    BackendStream, BackendsStream, PeerHandler, ProposeError, ProposeStream, UpgradeStream,
+};
 use crate::state::{COMMAND_VERSION, Event};
 
 /// See the module's text. Requests before the adapter has started are refused as unavailable.
@@ -157,6 +160,25 @@ impl PeerHandler for Peers {
         steps: BoxStream<'static, Result<UpgradeRequest, Status>>,
     ) -> Result<UpgradeStream, Status> {
         upgrade::serve(&self.engine()?, &sid, steps)
+    }
+
+    async fn on_backends(
+        &self,
+        from: NodeId,
+        seen: BoxStream<'static, Result<BackendsSeen, Status>>,
+    ) -> Result<BackendsStream, Status> {
+        let peers = self.adapter()?.backend_door().get()?;
+        peers.follow(from, seen).await
+    }
+
+    async fn on_serve_backend(
+        &self,
+        from: NodeId,
+        backend_id: String,
+        steps: BoxStream<'static, Result<BackendRequest, Status>>,
+    ) -> Result<BackendStream, Status> {
+        let peers = self.adapter()?.backend_door().get()?;
+        peers.serve(from, backend_id, steps).await
     }
 }
 

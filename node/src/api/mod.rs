@@ -19,7 +19,8 @@ pub(crate) use port::status_json;
 pub use port::{Extra, router};
 pub use serve::serve;
 pub use source::{
-    AdminError, AdminSource, GroupReport, NamespaceReport, NodeReport, SnapshotReport, StatusSource,
+    AdminError, AdminSource, BackendReport, GroupReport, NamespaceReport, NodeReport,
+    SnapshotReport, StatusSource,
 };
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The server under the routes: HTTP/1 and HTTP/2 on one port, without TLS. Which one a client speaks
-//! is told by its first bytes.
+//! The server under the routes: HTTP/1 and HTTP/2 on one port, without TLS. Which one a client
+//! speaks is told by its first bytes.
 
 use axum::Router;
 use axum::serve::Listener as _;

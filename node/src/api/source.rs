@@ -60,6 +60,24 @@ pub struct NodeReport {
     pub reason: Option<String>,
     /// By group number.
     pub groups: Vec<GroupReport>,
+    /// Programs that serve namespaces, at any node.
+    #[serde(default)]
+    pub backends: Vec<BackendReport>,
+}
+
+/// A program that serves namespaces over a stream, as this node knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendReport {
+    /// Its id, new with each stream.
+    pub id: String,
+    /// What it calls itself.
+    pub name: String,
+    /// Where its stream ends.
+    pub node: NodeId,
+    /// Names and patterns that it serves.
+    pub namespaces: Vec<String>,
+    /// Its open calls: of all nodes when its stream ends here, else of this one.
+    pub open_calls: usize,
 }
 
 /// One Raft group as this node knows it.

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use crate::adapter::Adapter;
-use crate::api::{AdminError, AdminSource, GroupReport, NodeReport, SnapshotReport, StatusSource};
+use crate::api::{
+    AdminError, AdminSource, BackendReport, GroupReport, NodeReport, SnapshotReport, StatusSource,
+};
+use crate::backend::{BackendDoor, Backends};
 use crate::config::ServeConfig;
 use crate::ids::{GroupId, NodeId};
 use crate::server::Readiness;
@@ -16,15 +19,17 @@ pub(super) struct Admin {
     node: NodeId,
     zone: Option<String>,
     adapter: OnceLock<Arc<Adapter>>,
+    backends: BackendDoor,
     drain: Notify,
 }
 
 impl Admin {
-    pub(super) fn new(config: &ServeConfig) -> Self {
+    pub(super) fn new(config: &ServeConfig, backends: BackendDoor) -> Self {
         Self {
             node: config.node_id,
             zone: config.zone.clone(),
             adapter: OnceLock::new(),
+            backends,
             drain: Notify::new(),
         }
     }
@@ -74,6 +79,7 @@ impl StatusSource for Admin {
             ready: reason.is_none(),
             reason,
             groups,
+            backends: self.backends.backends().map_or(Vec::new(), backends),
         }
     }
 
@@ -82,6 +88,18 @@ impl StatusSource for Admin {
             .get()
             .map(|adapter| adapter.group_of(namespace).id)
     }
+}
+
+fn backends(backends: &Backends) -> Vec<BackendReport> {
+    let status = backends.status().into_iter();
+    let report = status.map(|status| BackendReport {
+        id: status.id,
+        name: status.name,
+        node: status.node,
+        namespaces: status.namespaces,
+        open_calls: status.open_calls,
+    });
+    report.collect()
 }
 
 fn report(adapter: &Adapter, id: GroupId) -> GroupReport {

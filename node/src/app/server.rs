@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::{Front, Node, ServeError, adapter_start, doors, end, listen, namespaces, serve_api};
+use super::{
+    Front, Node, ServeError, adapter_start, backends, doors, end, listen, namespaces, serve_api,
+};
 use crate::adapter::Adapter;
 use crate::config::ServeConfig;
 use crate::ids::Entropy;
@@ -112,7 +114,10 @@ impl ServerBuilder {
         let front = Front::start(&config, &node, entropy.clone(), client, tasks.child())?;
         let adapter = Adapter::start(adapter_start(&config, peer, entropy)).await?;
         node.admin.adapter_started(&adapter);
+        let backends = backends(&config, &adapter, opened.is_some());
         let opened = opened.unwrap_or_else(|| namespaces(&config));
+        let opened = opened.open_from(backends.opener());
+        node.backends.unlock(&backends);
         front.join(&config, &node, &adapter, opened);
         node.operations
             .unlock(Io::new(Arc::clone(&adapter), "/".into()));
@@ -261,7 +266,8 @@ impl Server {
     /// Ends it in good order: no new sessions, leadership handed over, sessions closed at the
     /// configured pace so that their clients resume elsewhere, what was accepted settled.
     pub async fn shutdown(self) {
-        end(&self.config, &self.adapter, &self.front.port).await;
+        let backends = self.node.backends.backends();
+        end(&self.config, &self.adapter, &self.front.port, backends).await;
         self.tasks.stop();
     }
 

@@ -3,9 +3,11 @@
 //!
 //! To add a key: a line in [`keys`], a field, and a line where the field is read.
 
+mod backends;
 mod dev;
 mod error;
 mod http;
+mod key;
 pub mod keys;
 pub mod parse;
 mod reader;
@@ -17,6 +19,7 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
+pub use backends::{BackendConfig, Fit, NamespacePattern, Policy};
 pub use dev::DevConfig;
 pub(crate) use dev::is_passed;
 pub use error::{ConfigError, ConfigErrors, Origin};

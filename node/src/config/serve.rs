@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::backends::BackendConfig;
 use super::error::ConfigErrors;
 use super::http::HttpConfig;
 use super::keys::Section;
@@ -126,6 +127,8 @@ pub struct ServeConfig {
     pub engine: EngineConfig,
     /// How its client port speaks HTTP.
     pub http: HttpConfig,
+    /// What becomes of clients whose namespace is served by programs of their own.
+    pub backends: BackendConfig,
 }
 
 impl ServeConfig {
@@ -197,6 +200,7 @@ impl ServeConfig {
         let event_bytes_max = cluster.as_ref().map(|cluster| cluster.event_bytes_max);
         let engine = EngineConfig::read(reader, event_bytes_max);
         let http = HttpConfig::read(reader);
+        let backends = BackendConfig::read(reader);
 
         refuse_equal_ports(reader, client_addr?, api_addr?, peer_addr?);
         if page_dir.is_some() && mode? != Mode::Development {
@@ -233,6 +237,7 @@ impl ServeConfig {
             cluster_given: reader.given_in(Section::Cluster),
             engine: engine?,
             http: http?,
+            backends: backends?,
         })
     }
 }

@@ -251,6 +251,12 @@ client-bundle-dir | nowhere | `nowhere` is no directory => the directory `dist` 
 client-bundle-dir | src | `src` has no socket.io.js => the directory `dist` of
 http-compression | on | `on` is no size => off, or a size
 http-compression | 2GiB | `2GiB` is no size => off, or a size
+backend-policies | /chat | has `/chat` without a policy => NAMESPACE=POLICY
+backend-policies | chat=wait | has `chat`, which begins with no slash => NAMESPACE=POLICY
+backend-policies | /chat=drop | has `drop`, which is no policy => NAMESPACE=POLICY
+backend-policies | /a=wait,/a=refuse | names `/a` twice => NAMESPACE=POLICY
+backend-wait | 1h | `1h` is out of bounds => 0ms to 5m
+backend-call-timeout | 0s | `0ms` is out of bounds => 1s to 10m
 drain-pace | 0 | `0` is out of bounds => 1 to 1000000
 drain-timeout | 2h | `2h` is out of bounds => 1s to 1h";
 

@@ -39,7 +39,6 @@ pub(crate) fn payload(event: Option<api::Event>) -> Result<Payload, Refusal> {
 ///
 /// # Errors
 /// `invalid`, in words that name the part.
-#[allow(dead_code, reason = "for backends")]
 pub(crate) fn json(what: &str, array: String, attachments: Vec<Bytes>) -> Result<Payload, Refusal> {
     let array = if array.is_empty() {
         Bytes::from_static(b"[]")
@@ -64,7 +63,6 @@ pub(crate) fn event_of(json: &Bytes, attachments: Vec<Bytes>) -> api::Event {
 }
 
 /// An event that a handler was given, for a program.
-#[allow(dead_code, reason = "for backends")]
 pub(crate) fn handled_event_of(event: Event) -> api::Event {
     api::Event {
         name: event.name,

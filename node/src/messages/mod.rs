@@ -8,9 +8,7 @@ mod refusal;
 mod target;
 
 pub(crate) use answers::{answers, server_answers};
-#[allow(unused_imports, reason = "for backends")]
-pub(crate) use event::{Payload, handled_event_of, json};
-pub(crate) use event::{event_of, payload};
+pub(crate) use event::{Payload, event_of, handled_event_of, json, payload};
 pub(crate) use lists::{member, remote_socket};
 pub(crate) use refusal::{error_of, http_status, not_found, refusal_status, unauthenticated};
 pub(crate) use target::{

@@ -51,6 +51,12 @@ pub type ProposeStream = BoxStream<'static, Result<pb::ProposeResponse, Status>>
 /// The owner's side of an upgrade.
 pub type UpgradeStream = BoxStream<'static, Result<pb::UpgradeResponse, Status>>;
 
+/// Lists of the backends at a node.
+pub type BackendsStream = BoxStream<'static, Result<pb::BackendsList, Status>>;
+
+/// What a backend says to another node.
+pub type BackendStream = BoxStream<'static, Result<pb::BackendResponse, Status>>;
+
 /// The calls of the peer port that belong to the floors above. `from` is checked: the caller is of
 /// this cluster and meant this node.
 #[async_trait]
@@ -94,6 +100,27 @@ pub trait PeerHandler: Send + Sync + 'static {
     ) -> Result<UpgradeStream, Status> {
         let _ = (from, sid, steps);
         Err(Status::unimplemented("no sessions here"))
+    }
+    /// A node follows the list of the backends here. The stream begins with the message that
+    /// carried the header.
+    async fn on_backends(
+        &self,
+        from: NodeId,
+        seen: BoxStream<'static, Result<pb::BackendsSeen, Status>>,
+    ) -> Result<BackendsStream, Status> {
+        let _ = (from, seen);
+        Err(Status::unimplemented("no backends here"))
+    }
+    /// A node has calls for a backend here. The stream begins behind the message that carried the
+    /// header and `backend_id`.
+    async fn on_serve_backend(
+        &self,
+        from: NodeId,
+        backend_id: String,
+        steps: BoxStream<'static, Result<pb::BackendRequest, Status>>,
+    ) -> Result<BackendStream, Status> {
+        let _ = (from, backend_id, steps);
+        Err(Status::unimplemented("no backends here"))
     }
 }
 

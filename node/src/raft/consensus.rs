@@ -313,6 +313,13 @@ impl Consensus {
         self.inner.local.peers.client(node, Class::Forward)
     }
 
+    /// As [`Self::peer_client`], for calls to backends: whoever reads slowly there delays nothing
+    /// else.
+    #[must_use]
+    pub fn backend_client(&self, node: NodeId) -> Option<PeerClient<Channel>> {
+        self.inner.local.peers.client(node, Class::Backend)
+    }
+
     /// Stops all groups without handing leadership over, cuts the peer port's connections, and
     /// releases the data directory. What was appended is on disk.
     pub async fn shutdown(&self) {

@@ -33,9 +33,9 @@ mod tests;
 
 pub(crate) use crate::wal::Needs;
 pub use api::{
-    ChangeError, Committed, Config, FatalHook, FrozenState, GroupStatus, PeerAddress, PeerHandler,
-    ProposeError, ProposeStream, ReadError, RestoreError, SnapshotError, StartError, StateMachine,
-    Timings, UpgradeStream, exit_process,
+    BackendStream, BackendsStream, ChangeError, Committed, Config, FatalHook, FrozenState,
+    GroupStatus, PeerAddress, PeerHandler, ProposeError, ProposeStream, ReadError, RestoreError,
+    SnapshotError, StartError, StateMachine, Timings, UpgradeStream, exit_process,
 };
 pub use consensus::Consensus;
 pub use history::Backfilled;

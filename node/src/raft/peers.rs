@@ -31,6 +31,8 @@ pub(crate) enum Class {
     Traffic,
     /// Requests of clients: many that wait long.
     Forward,
+    /// Calls to backends.
+    Backend,
 }
 
 /// The other nodes.

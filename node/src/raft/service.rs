@@ -12,7 +12,7 @@ use roomcast_proto::peer as pb;
 use roomcast_proto::peer::peer_server::Peer;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::api::{PeerHandler, ProposeStream, UpgradeStream};
+use super::api::{BackendStream, BackendsStream, PeerHandler, ProposeStream, UpgradeStream};
 use super::convert::{
     append_from_wire, entry_to_wire, outcome_to_wire, transfer_from_wire, vote_request_from_wire,
     vote_response_to_wire,
@@ -107,7 +107,9 @@ headed!(
     ReadEntriesRequest,
     RelayRequest,
     ForwardRequest,
-    UpgradeRequest
+    UpgradeRequest,
+    BackendsSeen,
+    BackendRequest
 );
 
 impl Service {
@@ -140,6 +142,8 @@ impl Peer for Service {
     type ProposeStream = ProposeStream;
     type SnapshotStream = BoxStream<'static, Result<pb::SnapshotResponse, Status>>;
     type UpgradeStream = UpgradeStream;
+    type BackendsStream = BackendsStream;
+    type ServeBackendStream = BackendStream;
 
     async fn identify(
         &self,
@@ -329,6 +333,29 @@ impl Peer for Service {
         let (from, first, rest) = self.open(request).await?;
         self.handler
             .on_upgrade(from, first.sid, rest.boxed())
+            .await
+            .map(Response::new)
+    }
+
+    async fn backends(
+        &self,
+        request: Request<Streaming<pb::BackendsSeen>>,
+    ) -> Result<Response<BackendsStream>, Status> {
+        let (from, first, rest) = self.open(request).await?;
+        let seen = stream::once(async { Ok(first) }).chain(rest).boxed();
+        self.handler
+            .on_backends(from, seen)
+            .await
+            .map(Response::new)
+    }
+
+    async fn serve_backend(
+        &self,
+        request: Request<Streaming<pb::BackendRequest>>,
+    ) -> Result<Response<BackendStream>, Status> {
+        let (from, first, rest) = self.open(request).await?;
+        self.handler
+            .on_serve_backend(from, first.backend_id, rest.boxed())
             .await
             .map(Response::new)
     }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::auth::{Brought, Earlier, Subscriber};
 use super::caught::caught;
 use super::dispatch::Slot;
-use super::handler::{Admission, ConnectRequest, Rejection, SharedHandler};
+use super::handler::{Admission, ConnectRequest, Rejection, SharedHandler, Unadmitted};
 use super::socket::Socket;
 use crate::adapter::{Adapter, Attach, Attached, Completion, Failure, Group, LocalSocket, Opening};
 use crate::engine::{CloseReason, Frames, Handshake, SessionHandle};
@@ -82,9 +82,14 @@ impl Connecting {
         };
         let admission = match self.admit(&request).await {
             Ok(admission) => admission,
-            Err(rejection) => {
+            Err(Unadmitted::Rejected(rejection)) => {
                 metrics::connects("rejected").increment(1);
                 return self.reject(&rejection);
+            }
+            Err(Unadmitted::Later) => {
+                metrics::connects("undecided").increment(1);
+                self.slot.fail();
+                return self.session.close(CloseReason::Overloaded);
             }
         };
         let recoverable = brought.wish.is_granted(admission.recovery);
@@ -129,9 +134,9 @@ impl Connecting {
     }
 
     /// What the application decides; one that panics admits nobody.
-    async fn admit(&self, request: &ConnectRequest<'_>) -> Result<Admission, Rejection> {
-        let admitted = caught("admit", self.handler.admit(request)).await;
-        admitted.unwrap_or_else(|| Err(Rejection::internal()))
+    async fn admit(&self, request: &ConnectRequest<'_>) -> Result<Admission, Unadmitted> {
+        let admitted = caught("admit", self.handler.decide(request)).await;
+        admitted.unwrap_or_else(|| Err(Rejection::internal().into()))
     }
 
     /// The socket is in place: runs its connection handler, then what waited.

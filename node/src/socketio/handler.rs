@@ -24,6 +24,16 @@ pub trait Handler: Send + Sync + 'static {
     /// A [`Rejection`] is sent to the client as CONNECT_ERROR, which a stock client does not retry.
     async fn admit(&self, request: &ConnectRequest<'_>) -> Result<Admission, Rejection>;
 
+    /// As [`Handler::admit`], for handlers that may have to put a client off: what passes by itself
+    /// is no [`Rejection`], which a stock client does not come back from.
+    ///
+    /// # Errors
+    /// A rejection, or that the client had better come again.
+    async fn decide(&self, request: &ConnectRequest<'_>) -> Result<Admission, Unadmitted> {
+        let admitted = self.admit(request).await;
+        admitted.map_err(Unadmitted::Rejected)
+    }
+
     /// The socket is live. `socket.recovered()` tells a resume from a new one.
     async fn on_connect(&self, socket: &Socket);
 
@@ -80,6 +90,17 @@ pub enum Recovery {
     OptIn,
     /// Never: its handlers see exactly the arguments that were sent.
     Off,
+}
+
+/// Why a client was not admitted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unadmitted {
+    /// For good: its client is told by a CONNECT_ERROR.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// For now: its transport is closed, so that its client comes again.
+    #[error("nobody can decide now")]
+    Later,
 }
 
 /// A refused connect.
@@ -139,4 +160,4 @@ pub struct Event {
 }
 
 /// The handlers of a namespace, shared by its sockets.
-pub(crate) type SharedHandler = Arc<dyn Handler>;
+pub type SharedHandler = Arc<dyn Handler>;

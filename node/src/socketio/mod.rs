@@ -33,14 +33,16 @@ pub use ack::Ack;
 pub use arguments::ArgumentError;
 pub use broadcast::{Broadcast, Unlogged};
 pub use client::{Clients, Door};
-pub use handler::{Admission, ConnectRequest, Event, Handler, Recovery, Rejection};
+pub use handler::{
+    Admission, ConnectRequest, Event, Handler, Recovery, Rejection, SharedHandler, Unadmitted,
+};
 pub use io::Io;
 pub use namespace::{
     Call, Connect, ConnectHandler, ConnectNext, DisconnectHandler, EventHandler, EventNext,
     FromEvent, FromFn, FromFnLayer, IntoOutcome, Namespace, NamespaceError, Next, Outcome, Reply,
     Routes, ServerHandler, from_fn,
 };
-pub use namespaces::Namespaces;
+pub use namespaces::{Namespaces, Opener};
 pub(crate) use operation::{Fate, Place};
 pub use operation::{Operation, OperationError};
 pub use query::{HistoryFrom, HistoryPage, RemoteSocket};

@@ -10,10 +10,17 @@ use crate::limits;
 /// Whether a namespace's name is one of those meant.
 type Pattern = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
+/// Opens namespaces while the node runs.
+pub trait Opener: Send + Sync + 'static {
+    /// The handlers of a namespace, if it is open now.
+    fn open(&self, name: &str) -> Option<SharedHandler>;
+}
+
 /// Handlers by namespace. Nothing is open until it is allowed.
 #[derive(Clone, Default)]
 pub struct Namespaces {
     exact: BTreeMap<String, SharedHandler>,
+    opener: Option<Arc<dyn Opener>>,
     /// In the order of their registration, in which they are tried.
     matching: Vec<(Pattern, SharedHandler)>,
     every_other: Option<SharedHandler>,
@@ -23,6 +30,7 @@ impl fmt::Debug for Namespaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Namespaces")
             .field("exact", &self.exact.keys())
+            .field("opener", &self.opener.is_some())
             .field("matching", &self.matching.len())
             .field("every_other", &self.every_other.is_some())
             .finish()
@@ -62,6 +70,13 @@ impl Namespaces {
         self
     }
 
+    /// Asks `opener` for every namespace that is not opened by name, before the patterns.
+    #[must_use]
+    pub fn open_from(mut self, opener: Arc<dyn Opener>) -> Self {
+        self.opener = Some(opener);
+        self
+    }
+
     /// The handlers of a namespace, if it is open.
     pub(crate) fn find(&self, name: &str) -> Option<SharedHandler> {
         if name.len() > limits::NAMESPACE_NAME_BYTES_MAX {
@@ -71,9 +86,14 @@ impl Namespaces {
             let mut patterns = self.matching.iter();
             patterns.find(|(matches, _)| matches(name))
         };
-        let exact = self.exact.get(name);
-        let found = exact.or_else(|| matching().map(|(_, handler)| handler));
-        found.or(self.every_other.as_ref()).cloned()
+        if let Some(exact) = self.exact.get(name) {
+            return Some(Arc::clone(exact));
+        }
+        let opened = self.opener.as_ref().and_then(|opener| opener.open(name));
+        opened.or_else(|| {
+            let found = matching().map(|(_, handler)| handler);
+            found.or(self.every_other.as_ref()).cloned()
+        })
     }
 }
 
@@ -99,6 +119,15 @@ mod tests {
         async fn on_connect(&self, _: &Socket) {}
         async fn on_event(&self, _: &Socket, _: Event, _: Option<Ack>) {}
         async fn on_disconnect(&self, _: &Socket, _: &str) {}
+    }
+
+    struct OnlyRoomSevenAndEight;
+
+    impl Opener for OnlyRoomSevenAndEight {
+        fn open(&self, name: &str) -> Option<SharedHandler> {
+            let opened: SharedHandler = Arc::new(Named("opened"));
+            ["/room-7", "/room-8"].contains(&name).then_some(opened)
+        }
     }
 
     async fn served(namespaces: &Namespaces, name: &str) -> Option<String> {
@@ -137,7 +166,12 @@ mod tests {
             let expected = expected.or(Some("rest"));
             assert_eq!(served(&open, name).await.as_deref(), expected, "{name}");
         }
+        let both = open.open_from(Arc::new(OnlyRoomSevenAndEight));
+        for (name, expected) in [("/room-7", "seven"), ("/room-8", "opened"), ("/x", "rest")] {
+            let served = served(&both, name).await;
+            assert_eq!(served.as_deref(), Some(expected), "{name}");
+        }
         let long = format!("/room-{}", "1".repeat(limits::NAMESPACE_NAME_BYTES_MAX));
-        assert_eq!(served(&open, &long).await, None);
+        assert_eq!(served(&both, &long).await, None);
     }
 }

@@ -45,6 +45,13 @@ impl StatusSource for Fake {
             ready: false,
             reason: Some("no quorum".to_owned()),
             groups: vec![group(0, Some(2)), group(1, None)],
+            backends: vec![BackendReport {
+                id: "b".to_owned(),
+                name: "chat".to_owned(),
+                node: 2,
+                namespaces: vec!["/chat".to_owned()],
+                open_calls: 3,
+            }],
         }
     }
 
@@ -149,7 +156,9 @@ async fn status_has_the_shape_of_the_contract() {
     let groups = [group(0, json!(2)), group(1, Value::Null)];
     let mut expected = json!({
         "node_id": 1, "cluster_id": "c", "version": "0", "zone": null, "ready": false,
-        "reason": "no quorum", "groups": groups,
+        "reason": "no quorum", "groups": groups, "backends": [{
+            "id": "b", "name": "chat", "node": 2, "namespaces": ["/chat"], "open_calls": 3,
+        }],
     });
     assert_eq!(answer, expected);
     let (_, answer) = port

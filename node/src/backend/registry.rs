@@ -1,0 +1,443 @@
+//! The backends of the whole cluster, as far as this node knows, and which of them serves what.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::RwLock;
+use roomcast_proto::api::{Hello, Registration};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::stream::BackendStream;
+use super::tunnel::Tunnel;
+use crate::config::{Fit, NamespacePattern};
+use crate::ids::{NodeId, SocketId};
+use crate::limits;
+
+/// What a backend says of itself, checked.
+#[derive(Debug)]
+pub(super) struct Description {
+    pub(super) name: String,
+    pub(super) registrations: Vec<Registered>,
+    /// The window that counts.
+    pub(super) window: u32,
+}
+
+/// One of its namespaces or patterns.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) pattern: NamespacePattern,
+    /// Names of events that it wants; none: all.
+    pub(super) events: BTreeSet<String>,
+    pub(super) admits: bool,
+    pub(super) disconnects: bool,
+}
+
+impl Registered {
+    fn read(registration: Registration) -> Result<Self, String> {
+        let name = registration.namespace;
+        let pattern = NamespacePattern::parse(&name)
+            .map_err(|wrong| format!("namespace {name:?} {wrong}"))?;
+        let events = registration.events;
+        let is_long = |event: &String| event.len() > limits::BACKEND_NAME_BYTES_MAX;
+        if events.len() > limits::BACKEND_EVENTS_MAX || events.iter().any(is_long) {
+            return Err(format!(
+                "namespace {name:?} has too many or too long events"
+            ));
+        }
+        Ok(Self {
+            pattern,
+            events: events.into_iter().collect(),
+            admits: registration.admits,
+            disconnects: registration.disconnects,
+        })
+    }
+
+    pub(super) fn wants(&self, event: &str) -> bool {
+        self.events.is_empty() || self.events.contains(event)
+    }
+}
+
+impl Description {
+    /// # Errors
+    /// What is wrong with it, for who wrote the backend.
+    pub(super) fn read(hello: Hello) -> Result<Self, String> {
+        if hello.name.len() > limits::BACKEND_NAME_BYTES_MAX {
+            return Err("the name is too long".to_owned());
+        }
+        let count = hello.namespaces.len();
+        if !(1..=limits::BACKEND_REGISTRATIONS_MAX).contains(&count) {
+            let max = limits::BACKEND_REGISTRATIONS_MAX;
+            return Err(format!("{count} namespaces, where 1 to {max} may be"));
+        }
+        let registrations = hello.namespaces.into_iter().map(Registered::read);
+        Ok(Self {
+            name: hello.name,
+            registrations: registrations.collect::<Result<_, _>>()?,
+            window: match hello.window {
+                0 => limits::BACKEND_WINDOW,
+                asked => asked.min(limits::BACKEND_WINDOW_MAX),
+            },
+        })
+    }
+
+    /// Its names and patterns.
+    pub(super) fn namespaces(&self) -> Vec<String> {
+        let registrations = self.registrations.iter();
+        let names = registrations.map(|registered| registered.pattern.as_str().to_owned());
+        names.collect()
+    }
+
+    /// For other nodes.
+    pub(super) fn to_hello(&self) -> Hello {
+        let registrations = self.registrations.iter().map(|registered| Registration {
+            namespace: registered.pattern.as_str().to_owned(),
+            events: registered.events.iter().cloned().collect(),
+            admits: registered.admits,
+            disconnects: registered.disconnects,
+        });
+        Hello {
+            name: self.name.clone(),
+            namespaces: registrations.collect(),
+            window: self.window,
+        }
+    }
+
+    /// The registration that fits a namespace best, and how well.
+    fn fitting(&self, namespace: &str) -> Option<(Fit, usize)> {
+        let fitting = self.registrations.iter().zip(0..);
+        let fitting = fitting
+            .filter_map(|(registered, place)| Some((registered.pattern.fit(namespace)?, place)));
+        fitting.max_by_key(|(fit, _)| *fit)
+    }
+}
+
+/// A backend that can be asked.
+#[derive(Debug)]
+pub(super) struct Backend {
+    pub(super) id: String,
+    /// Where its stream ends.
+    pub(super) node: NodeId,
+    pub(super) description: Description,
+    pub(super) way: Way,
+    /// One permit per open call of this node; the stream's own window counts those of all nodes.
+    pub(super) window: Arc<Semaphore>,
+    /// One permit per operation whose outcome it waits for.
+    pub(super) operations: Arc<Semaphore>,
+    /// Open calls of this node, those that wait for their place included.
+    pub(super) open: AtomicUsize,
+    /// Cancelled when it serves nobody any more.
+    gone: CancellationToken,
+}
+
+/// How a backend is reached.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// Its stream ends at this node.
+    Here(Arc<BackendStream>),
+    /// It ends elsewhere.
+    Elsewhere(Tunnel),
+}
+
+impl Backend {
+    pub(super) fn new(id: String, node: NodeId, description: Description, way: Way) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            node,
+            window: Arc::new(Semaphore::new(description.window as usize)),
+            operations: Arc::new(Semaphore::new(limits::BACKEND_OPERATIONS_MAX)),
+            open: AtomicUsize::new(0),
+            gone: CancellationToken::new(),
+            description,
+            way,
+        })
+    }
+
+    /// Whether it serves nobody any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.is_cancelled()
+    }
+}
+
+/// A backend, and which of its registrations is meant.
+#[derive(Debug, Clone)]
+pub(super) struct Tie {
+    pub(super) backend: Arc<Backend>,
+    place: usize,
+}
+
+impl Tie {
+    pub(super) fn registered(&self) -> &Registered {
+        &self.backend.description.registrations[self.place]
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Registry {
+    inner: RwLock<Inner>,
+    /// Counts the changes.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    backends: Vec<Arc<Backend>>,
+    /// Patterns that were served since this node started, oldest first.
+    seen: VecDeque<NamespacePattern>,
+    /// When a backend went last.
+    last_loss: Instant,
+}
+
+impl Registry {
+    pub(super) fn new() -> Self {
+        let inner = Inner {
+            backends: Vec::new(),
+            seen: VecDeque::new(),
+            last_loss: Instant::now(),
+        };
+        Self {
+            inner: RwLock::new(inner),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// Told of every change from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// All that can be asked.
+    pub(super) fn all(&self) -> Vec<Arc<Backend>> {
+        self.inner.read().backends.clone()
+    }
+
+    /// Those whose stream ends at a node.
+    pub(super) fn at(&self, node: NodeId) -> Vec<Arc<Backend>> {
+        let mut all = self.all();
+        all.retain(|backend| backend.node == node);
+        all
+    }
+
+    pub(super) fn add(&self, backend: Arc<Backend>) {
+        let mut inner = self.inner.write();
+        for registered in &backend.description.registrations {
+            if !inner.seen.contains(&registered.pattern) {
+                if inner.seen.len() == limits::BACKEND_PATTERNS_REMEMBERED_MAX {
+                    inner.seen.pop_front();
+                }
+                inner.seen.push_back(registered.pattern.clone());
+            }
+        }
+        tracing::info!(
+            backend = backend.id,
+            node = backend.node,
+            name = backend.description.name,
+            "a backend serves"
+        );
+        inner.backends.push(backend);
+        drop(inner);
+        self.changed();
+    }
+
+    /// No backend that is `meant` serves any more; how many those were.
+    pub(super) fn remove(&self, meant: impl Fn(&Backend) -> bool) -> usize {
+        let mut inner = self.inner.write();
+        let before = inner.backends.len();
+        inner.backends.retain(|backend| {
+            let goes = meant(backend);
+            if goes {
+                backend.gone.cancel();
+                tracing::info!(
+                    backend = backend.id,
+                    node = backend.node,
+                    name = backend.description.name,
+                    "a backend serves no longer"
+                );
+            }
+            !goes
+        });
+        let removed = before - inner.backends.len();
+        if removed > 0 {
+            inner.last_loss = Instant::now();
+        }
+        drop(inner);
+        if removed > 0 {
+            self.changed();
+        }
+        removed
+    }
+
+    /// When a backend went last, or when this node started.
+    pub(super) fn last_loss(&self) -> Instant {
+        self.inner.read().last_loss
+    }
+
+    /// Whether some backend has served this namespace since this node started.
+    pub(super) fn has_seen(&self, namespace: &str) -> bool {
+        let inner = self.inner.read();
+        let mut seen = inner.seen.iter();
+        seen.any(|pattern| pattern.fit(namespace).is_some())
+    }
+
+    /// The backends that serve a namespace: of all registrations that fit it the best decide.
+    pub(super) fn serving(&self, namespace: &str) -> Vec<Tie> {
+        let inner = self.inner.read();
+        let mut best = None;
+        let mut serving = Vec::new();
+        for backend in &inner.backends {
+            let Some((fit, place)) = backend.description.fitting(namespace) else {
+                continue;
+            };
+            if best.is_some_and(|best| fit < best) {
+                continue;
+            }
+            if best.is_none_or(|best| fit > best) {
+                best = Some(fit);
+                serving.clear();
+            }
+            let backend = Arc::clone(backend);
+            serving.push(Tie { backend, place });
+        }
+        serving
+    }
+
+    /// The backend that serves a socket: the same on every node, and as long as the same serve the
+    /// namespace.
+    pub(super) fn of_socket(&self, namespace: &str, socket: SocketId) -> Option<Tie> {
+        let weight = |tie: &Tie| {
+            let mut hash = Xxh3::new();
+            hash.update(&socket.0);
+            hash.update(tie.backend.id.as_bytes());
+            hash.digest()
+        };
+        self.serving(namespace).into_iter().max_by_key(weight)
+    }
+
+    /// The backend that decides about a connect, the one with the fewest open calls; `Ok(None)`
+    /// when none of those that serve the namespace wants to.
+    pub(super) fn of_connect(&self, namespace: &str) -> Result<Option<Tie>, NotServed> {
+        let serving = self.serving(namespace);
+        if serving.is_empty() {
+            return Err(NotServed);
+        }
+        let admitting = serving.into_iter().filter(|tie| tie.registered().admits);
+        Ok(admitting.min_by_key(|tie| tie.backend.open.load(Ordering::Relaxed)))
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// No backend serves a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotServed;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::ids::Entropy;
+
+    fn backend(id: &str, namespaces: &[&str]) -> Arc<Backend> {
+        let registration = |name: &&str| Registration {
+            namespace: (*name).to_owned(),
+            admits: id.starts_with("admits"),
+            ..Registration::default()
+        };
+        let hello = Hello {
+            name: id.to_owned(),
+            namespaces: namespaces.iter().map(registration).collect(),
+            window: 0,
+        };
+        let description = Description::read(hello).unwrap();
+        let way = Way::Elsewhere(Tunnel::new(1, id.to_owned()));
+        Backend::new(id.to_owned(), 1, description, way)
+    }
+
+    fn ids(registry: &Registry, namespace: &str) -> Vec<String> {
+        let serving = registry.serving(namespace);
+        serving.iter().map(|tie| tie.backend.id.clone()).collect()
+    }
+
+    #[test]
+    fn a_name_wins_over_patterns_and_what_is_left_serves_when_it_goes() {
+        let registry = Registry::new();
+        registry.add(backend("all", &["/*"]));
+        registry.add(backend("games", &["/game-*"]));
+        registry.add(backend("one", &["/game-1", "/*"]));
+        assert_eq!(ids(&registry, "/game-1"), ["one"]);
+        assert_eq!(ids(&registry, "/game-2"), ["games"]);
+        assert_eq!(ids(&registry, "/chat"), ["all", "one"]);
+        assert_eq!(registry.remove(|backend| backend.id == "one"), 1);
+        assert_eq!(ids(&registry, "/game-1"), ["games"]);
+        registry.remove(|_| true);
+        assert!(ids(&registry, "/game-1").is_empty());
+        assert!(registry.has_seen("/game-1") && registry.has_seen("/anything"));
+    }
+
+    #[test]
+    fn a_socket_stays_where_it_is_unless_its_own_backend_goes() {
+        let registry = Registry::new();
+        for id in ["a", "b", "c"] {
+            registry.add(backend(id, &["/"]));
+        }
+        let entropy = Entropy::from_seed(7);
+        let sockets: Vec<_> = (0..300).map(|_| entropy.socket_id()).collect();
+        let of = |registry: &Registry, id| registry.of_socket("/", id).unwrap().backend.id.clone();
+        let before: Vec<String> = sockets.iter().map(|id| of(&registry, *id)).collect();
+        let mut shares = BTreeMap::new();
+        for id in &before {
+            *shares.entry(id.clone()).or_insert(0) += 1;
+        }
+        assert!(shares.values().all(|share| *share > 60), "{shares:?}");
+        registry.remove(|backend| backend.id == "b");
+        for (socket, before) in sockets.iter().zip(before) {
+            let now = of(&registry, *socket);
+            assert!(now == before || before == "b", "{now} {before}");
+        }
+    }
+
+    #[test]
+    fn whoever_wants_to_decide_about_connects_does() {
+        let registry = Registry::new();
+        assert_eq!(registry.of_connect("/").err(), Some(NotServed));
+        registry.add(backend("silent", &["/"]));
+        assert!(registry.of_connect("/").unwrap().is_none());
+        registry.add(backend("admits", &["/"]));
+        assert_eq!(
+            registry.of_connect("/").unwrap().unwrap().backend.id,
+            "admits"
+        );
+    }
+
+    #[test]
+    fn a_hello_that_is_wrong_is_told_why() {
+        let hello = |namespaces: &[&str]| Hello {
+            name: "n".to_owned(),
+            namespaces: namespaces
+                .iter()
+                .map(|name| Registration {
+                    namespace: (*name).to_owned(),
+                    ..Registration::default()
+                })
+                .collect(),
+            window: 9999,
+        };
+        let right = Description::read(hello(&["/a"])).unwrap();
+        assert_eq!(right.window, limits::BACKEND_WINDOW_MAX);
+        assert_eq!(Description::read(right.to_hello()).unwrap().name, "n");
+        for (names, words) in [
+            (&[][..], "0 namespaces"),
+            (&["chat"][..], "begins with no slash"),
+        ] {
+            let wrong = Description::read(hello(names)).unwrap_err();
+            assert!(wrong.contains(words), "{wrong}");
+        }
+    }
+}
