@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 PORT ?= 3000
 MINUTES ?= 5
 SECONDS ?= 600
+EXAMPLES ?= 300
 # Cluster tests start three processes each; two at a time suit two cores.
 CLUSTER_THREADS ?= 2
 CARGO ?= cargo
@@ -23,15 +24,16 @@ AUTOBAHN := $(INTEROP)/autobahn
 PYTHON2 ?= python2.7
 INTEROP_VENV := .tools/interop-venv
 NATS_VENV := .tools/nats-venv
+API_VENV := .tools/api-venv
 # A client that brings OpenSSL: a workspace of its own, with its own lock file and target.
 INTEROP_RUST := $(INTEROP)/rust_socketio
 
 .PHONY: help run build test verify fix deny unit cluster interop rust-client chart page page-polling \
-	picture bench soak fuzz autobahn npm
+	picture bench soak fuzz api-fuzz autobahn npm
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  PORT=$(PORT) for run; MINUTES=$(MINUTES) for soak and page-polling; SECONDS=$(SECONDS) for fuzz;"
+	@echo "  PORT=$(PORT) for run; MINUTES=$(MINUTES) for soak and page-polling; SECONDS=$(SECONDS) for fuzz; EXAMPLES=$(EXAMPLES) for api-fuzz;"
 	@echo "  CLUSTER_THREADS=$(CLUSTER_THREADS) for test and cluster"
 
 run: build $(DEMO)/node_modules ## Start three nodes, a balancer and the demo page on PORT
@@ -65,7 +67,7 @@ unit: npm ## Tests within one process
 cluster: build interop ## Tests with real nodes, stock clients and kill -9
 	ROOMCAST_BIN=$(BIN) $(CARGO) test -p roomcast-cluster-tests -- --test-threads=$(CLUSTER_THREADS)
 
-interop: $(INTEROP)/node_modules $(INTEROP_VENV)/ready rust-client ## Fetch the clients of the tests: npm, PyPI, crates.io
+interop: $(INTEROP)/node_modules $(INTEROP_VENV)/ready $(API_VENV)/ready rust-client ## Fetch the clients of the tests: npm, PyPI, crates.io
 
 $(INTEROP_VENV)/ready: $(INTEROP)/python/requirements.txt
 	@.ci/need "python3 -c 'import venv, ensurepip'" python3 python3-venv
@@ -73,6 +75,17 @@ $(INTEROP_VENV)/ready: $(INTEROP)/python/requirements.txt
 	@python3 -m venv --clear $(@D)
 	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
+
+$(API_VENV)/ready: $(INTEROP)/api/requirements.txt
+	@.ci/need "python3 -c 'import venv, ensurepip'" python3 python3-venv
+	@echo "pip: installing what $< names into $(@D)"
+	@python3 -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+api-fuzz: build $(API_VENV)/ready ## Fuzz the HTTP API from its own document, EXAMPLES for each operation
+	ROOMCAST_BIN=$(BIN) API_FUZZ_EXAMPLES=$(EXAMPLES) \
+		$(CARGO) test -p roomcast-cluster-tests --test api_fuzz -- --nocapture
 
 rust-client:
 	@.ci/need "pkg-config --exists openssl && cc --version" build-essential pkg-config libssl-dev
