@@ -209,6 +209,8 @@ metrics_table! {
         "Durable subscribers, by group";
     Gauge events_spared(group) "roomcast_events_spared"
         "Events kept beyond retention because durable subscribers are owed them, by group";
+    Gauge lifecycle_records(group) "roomcast_lifecycle_records"
+        "Records of what became of sessions that followers can still be told, by group";
     Counter subscribers_ended(limit) "roomcast_subscribers_ended_total"
         "Durable subscribers that ended as this node saw, by limit: window, events, bytes";
     Gauge lease_held(group) "roomcast_lease_held"
