@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use roomcast_proto::command::Settings;
 use roomcast_proto::peer;
 use roomcast_proto::socketio::Parser;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::acknowledge;
 use super::backfill;
@@ -56,6 +56,8 @@ pub struct Adapter {
     server_events: ServerEvents,
     relay: Relay,
     peers: Arc<Peers>,
+    /// One permit per follower.
+    followers: Arc<Semaphore>,
 }
 
 impl Adapter {
@@ -101,6 +103,7 @@ impl Adapter {
             server_events: ServerEvents::new(),
             relay,
             peers: Arc::clone(&peers),
+            followers: Arc::new(Semaphore::new(limits::FOLLOWERS_MAX)),
         });
         peers.serve(&adapter);
         tokio::spawn(renewal::run(Arc::clone(&adapter)));
@@ -152,6 +155,11 @@ impl Adapter {
     /// node have for sure.
     pub fn acknowledge(self: &Arc<Self>, every: Duration) {
         tokio::spawn(acknowledge::run(Arc::clone(self), every));
+    }
+
+    /// A place for one follower more, if there is one.
+    pub(crate) fn place_for_follower(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.followers).try_acquire_owned().ok()
     }
 
     /// How the clients of this node speak.
