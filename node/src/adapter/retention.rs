@@ -2,14 +2,18 @@
 //! them, and files that go when nothing in them is needed, by Raft or as history. Groups take
 //! turns, so that disks are not hit at once.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
+use roomcast_proto::kept;
 
 use super::group::Group;
 use super::groups::Adapter;
 use crate::ids::GroupId;
 use crate::limits;
-use crate::raft::Needs;
+use crate::raft::{Needs, Part};
 use crate::state::GroupState;
 
 /// How often one group is looked at.
@@ -88,9 +92,22 @@ impl Needs for Needed {
         })
     }
 
-    fn needs(&self, group: GroupId, index: u64) -> bool {
-        let view = self.0.get(group as usize);
-        view.is_none_or(|view| index > view.position().index || view.needs_entry(index))
+    fn wanted(&self, group: GroupId, indexes: RangeInclusive<u64>) -> Option<Vec<Part>> {
+        let view = self.0.get(group as usize)?;
+        if *indexes.end() > view.position().index {
+            return None;
+        }
+        let payloads = view.payloads(indexes).into_iter();
+        let parts = payloads.map(|payload| Part {
+            index: payload.position.index,
+            number: payload.position.op,
+            bytes: u32::try_from(payload.bytes).unwrap_or(u32::MAX),
+        });
+        Some(parts.collect())
+    }
+
+    fn trim(&self, payload: &Bytes, parts: &[u32]) -> Option<Bytes> {
+        kept::trim(payload, parts)
     }
 }
 

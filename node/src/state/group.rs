@@ -40,6 +40,9 @@ pub enum ApplyError {
     /// A kind of command that this build does not have.
     #[error("entry has a body of unknown kind {0}")]
     UnknownBody(u32),
+    /// What an archive keeps as history; a log that has it where an entry should be is not whole.
+    #[error("entry was trimmed for an archive: it holds events, not what is to be applied")]
+    Trimmed,
     /// A kind of operation that this build does not have.
     #[error("operation {0} of the entry's batch is of unknown kind")]
     UnknownOperation(usize),
@@ -195,6 +198,7 @@ impl GroupState {
         }
         let batch = match &command.body {
             Some(Body::Batch(bytes)) => Some(decode_batch(bytes)?),
+            Some(Body::Kept(_)) => return Err(ApplyError::Trimmed),
             _ => None,
         };
 
@@ -218,7 +222,7 @@ impl GroupState {
             return Ok(effects);
         }
         match &command.body {
-            None | Some(Body::Founding(_)) => {}
+            None | Some(Body::Founding(_) | Body::Kept(_)) => {}
             Some(Body::Register(register)) => self.register(moment, *register, &mut effects),
             Some(Body::Detach(detach)) => self.detach(moment, detach.incarnation, &mut effects),
             Some(Body::Configure(configure)) => {

@@ -45,7 +45,7 @@ pub use effect::{AckRequest, Effect, Event, OpResult, Refusal, ResumeRefusal, Ve
 pub use group::{ApplyError, COMMAND_VERSION, FEATURE_LEVEL, GroupState};
 pub use history::{HistoryFrom, HistoryPage};
 pub use owed::Owed;
-pub use query::{Counts, Member, MembersPage, MembersQuery};
+pub use query::{Counts, Member, MembersPage, MembersQuery, Payload};
 pub use session::{Presence, Session};
 pub use settings::Settings;
 pub use snapshot::SnapshotError;
