@@ -224,6 +224,9 @@ pub const LOG_SEGMENT_BYTES: u32 = 32 * 1024 * 1024;
 pub const NAMESPACES_PER_SESSION_MAX: usize = 64;
 /// Bytes of a namespace's name; a packet with a longer one is malformed.
 pub const NAMESPACE_NAME_BYTES_MAX: usize = 256;
+/// Overrides of retention by namespace: more are refused where they are configured, and not taken
+/// over from what is proposed. Part of the replicated format.
+pub const RETENTION_OVERRIDES_MAX: usize = 64;
 /// Events waiting for a socket's handler; above, reading from the client stops.
 pub const SOCKET_EVENTS_QUEUED_MAX: usize = 256;
 /// Bytes of those events; same policy. Their number alone would allow a quarter of a gigabyte for

@@ -7,6 +7,7 @@ mod dev;
 mod error;
 mod http;
 pub mod keys;
+mod overrides;
 pub mod parse;
 mod reader;
 mod sections;

@@ -257,7 +257,7 @@ impl GroupState {
             table: table.into(),
         });
         if let Some(settings) = &founding.settings {
-            self.settings = self.settings.with(settings);
+            self.settings = self.settings.clone().with(settings);
         }
         self.feature_level = founding.feature_level;
         effects.push(Effect::Founded {
@@ -270,13 +270,14 @@ impl GroupState {
         let Some(proposed) = &configure.settings else {
             return;
         };
-        self.settings = self.settings.with(proposed);
+        self.settings = self.settings.clone().with(proposed);
         let names: Vec<_> = self.namespaces.keys().cloned().collect();
         for name in names {
-            let settings = self.settings;
+            let settings = &self.settings;
             if let Some(namespace) = self.namespaces.get_mut(&name) {
                 let namespace = Arc::make_mut(namespace);
-                namespace.enforce_size(&settings);
+                namespace.retention = settings.retention_of(&name);
+                namespace.enforce_size(settings);
                 namespace.keys.shrink(settings.keys_max);
             }
             self.settle(&name);

@@ -7,6 +7,7 @@
 
 mod bucket;
 mod effect;
+mod overrides;
 mod settings;
 
 mod cursors;
@@ -44,6 +45,7 @@ pub use cursors::ACKNOWLEDGE_EXCEPT_MAX;
 pub use effect::{AckRequest, Effect, Event, OpResult, Refusal, ResumeRefusal, Verdict};
 pub use group::{ApplyError, COMMAND_VERSION, FEATURE_LEVEL, GroupState};
 pub use history::{HistoryFrom, HistoryPage};
+pub use overrides::{RetentionOverride, RetentionOverrides};
 pub use owed::Owed;
 pub use query::{Counts, Member, MembersPage, MembersQuery, Payload};
 pub use session::{Presence, Session};

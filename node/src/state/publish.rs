@@ -40,7 +40,7 @@ impl GroupState {
         self.check_targets(&publish)?;
         self.check_namespace_count(&publish.namespace)?;
 
-        let settings = self.settings;
+        let settings = self.settings.clone();
         let at_us = self.log_time_us;
         let position = moment.position;
         let namespace = self.namespace_mut(&publish.namespace);

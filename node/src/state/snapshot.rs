@@ -24,8 +24,8 @@ use crate::ids::Pid;
 
 const MAGIC: &[u8; 4] = b"RCGS";
 /// The format that is written. Still read are 1, without `namespaces_max`, 2, without what
-/// acknowledgements need, and 3, without durable subscribers.
-const VERSION: u8 = 4;
+/// acknowledgements need, 3, without durable subscribers, and 4, without overrides of retention.
+const VERSION: u8 = 5;
 
 /// Why bytes are not a snapshot that this build can use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -172,7 +172,7 @@ impl GroupState {
 
     fn read_namespace(&mut self, from: &mut Reader<'_>, version: u8) -> Result<(), SnapshotError> {
         let name = from.text()?;
-        let mut namespace = Namespace::new(Arc::clone(&name), from.position()?);
+        let mut namespace = Namespace::new(Arc::clone(&name), from.position()?, &self.settings);
         if version > 2 {
             namespace.look_after_us = from.int()?;
         }
