@@ -201,8 +201,11 @@ pub const SOCKET_REQUESTS_MAX: usize = 1024;
 /// the PING behind it, one until the next when more was written meanwhile, one for the PONG. What
 /// lags more is listed by itself when the log is told what all clients of a node have.
 pub const ACKNOWLEDGE_BEHIND_PERIODS: usize = 3;
-/// Bytes of commands after which a group's state is written as a snapshot, however few they are;
-/// bounds the log that no retained event needs.
+/// Bytes of a node's commands after which the state of each group is written as a snapshot, however
+/// few they are: half of what the groups retain, but no less than this. Bounds the log that no
+/// retained event needs.
+pub const SNAPSHOT_EVERY_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// The most of them, per group.
 pub const SNAPSHOT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
 /// The same on a disk that is nearly full, so that a small one comes free of what only Raft keeps.
 pub const SNAPSHOT_LOW_SPACE_BYTES: u64 = 4 * 1024 * 1024;
