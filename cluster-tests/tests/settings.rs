@@ -22,8 +22,9 @@ const COMPARISONS: u32 = 5;
 const COMPARED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Every cluster setting with two values that make a difference within seconds.
-const SETTINGS: [(&str, &str, &str); 12] = [
+const SETTINGS: [(&str, &str, &str); 13] = [
     ("--retention", "1s", "10m"),
+    ("--retention-by-namespace", "/a=1s,/*=5m", "/b=1s"),
     ("--retention-min", "1s", "10m"),
     ("--retention-bytes", "64MB", "20kB"),
     ("--retention-count", "20", "100000"),

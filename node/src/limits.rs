@@ -201,8 +201,11 @@ pub const SOCKET_REQUESTS_MAX: usize = 1024;
 /// the PING behind it, one until the next when more was written meanwhile, one for the PONG. What
 /// lags more is listed by itself when the log is told what all clients of a node have.
 pub const ACKNOWLEDGE_BEHIND_PERIODS: usize = 3;
-/// Bytes of commands after which a group's state is written as a snapshot, however few they are;
-/// bounds the log that no retained event needs.
+/// Bytes of a node's commands after which the state of each group is written as a snapshot, however
+/// few they are: half of what the groups retain, but no less than this. Bounds the log that no
+/// retained event needs.
+pub const SNAPSHOT_EVERY_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// The most of them, per group.
 pub const SNAPSHOT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
 /// The same on a disk that is nearly full, so that a small one comes free of what only Raft keeps.
 pub const SNAPSHOT_LOW_SPACE_BYTES: u64 = 4 * 1024 * 1024;
@@ -224,6 +227,9 @@ pub const LOG_SEGMENT_BYTES: u32 = 32 * 1024 * 1024;
 pub const NAMESPACES_PER_SESSION_MAX: usize = 64;
 /// Bytes of a namespace's name; a packet with a longer one is malformed.
 pub const NAMESPACE_NAME_BYTES_MAX: usize = 256;
+/// Overrides of retention by namespace: more are refused where they are configured, and not taken
+/// over from what is proposed. Part of the replicated format.
+pub const RETENTION_OVERRIDES_MAX: usize = 64;
 /// Events waiting for a socket's handler; above, reading from the client stops.
 pub const SOCKET_EVENTS_QUEUED_MAX: usize = 256;
 /// Bytes of those events; same policy. Their number alone would allow a quarter of a gigabyte for

@@ -220,6 +220,8 @@ metrics_table! {
         "Age of the oldest event that some session has not acknowledged, in log time, by group";
     Gauge events_kept(group) "roomcast_events_kept"
         "Events that can be replayed, by group";
+    Gauge events_kept_bytes(group) "roomcast_events_kept_bytes"
+        "Bytes of events that can be replayed, as retention charges them, by group";
     Gauge subscribers(group) "roomcast_subscribers"
         "Durable subscribers, by group";
     Gauge events_spared(group) "roomcast_events_spared"

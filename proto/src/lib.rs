@@ -1,11 +1,12 @@
 //! What crosses a process boundary, and nothing else: no tokio, no clock, no randomness.
 //!
 //! Reading order: [`error`], [`offset`], [`websocket`], [`engineio`], [`socketio`], then the
-//! generated protobuf and [`ops`], which reads it in part.
+//! generated protobuf, [`ops`], which reads it in part, and [`kept`], which keeps a part of it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice))]
 
 pub mod engineio;
 pub mod error;
+pub mod kept;
 pub mod offset;
 pub mod ops;
 pub mod socketio;

@@ -133,6 +133,17 @@ impl LeanSocket {
         Err(io::Error::other("no end of the handshake"))
     }
 
+    /// Connects another namespace.
+    ///
+    /// # Errors
+    /// When the server refuses it, or the connection ends first.
+    pub async fn enter(&mut self, namespace: &str) -> io::Result<()> {
+        self.send(format!("40{namespace},").as_bytes()).await?;
+        self.wait_for(format!("40{namespace},{{").as_bytes())
+            .await
+            .map(drop)
+    }
+
     /// Joins a room and waits for the acknowledgement.
     ///
     /// # Errors

@@ -84,7 +84,7 @@ impl Group {
             parts.groups,
             consensus.clone(),
             Arc::clone(&replica),
-            parts.settings,
+            parts.settings.clone(),
             parts.entropy.clone(),
         ));
         let (submissions, submitted) = mpsc::channel(limits::SUBMISSIONS_MAX);

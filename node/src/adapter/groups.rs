@@ -84,7 +84,7 @@ impl Adapter {
             node,
             groups: consensus.group_count(),
             consensus: consensus.clone(),
-            settings: start.settings,
+            settings: start.settings.clone(),
             parser: start.parser,
             entropy: start.entropy.clone(),
             requests: Arc::clone(&requests),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use roomcast_proto::command::{Command, Op, Publish, command::Body, op::Kind};
+use roomcast_proto::command::{Command, Op, Publish, op::Kind};
 use roomcast_proto::ops::Ops;
 
 use crate::ids::{GroupId, Position};
@@ -93,12 +93,9 @@ struct Decoded {
 
 fn decode(command: &Bytes) -> Option<Decoded> {
     let command = Command::decode(command.clone()).ok()?;
-    let Some(Body::Batch(batch)) = command.body else {
-        return None;
-    };
     Some(Decoded {
         wall_ms: command.wall_ms,
-        ops: Ops::of(batch),
+        ops: Ops::of_command(command.body?)?,
     })
 }
 
@@ -127,3 +124,6 @@ fn event(publish: &Publish, position: Position, wall_ms: u64) -> Event {
         request: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -244,7 +244,7 @@ impl Leadership {
             epoch: self.entropy.bits64(),
             group: self.group,
             table: crate::state::default_table(self.groups),
-            settings: Some(self.settings),
+            settings: Some(self.settings.clone()),
             feature_level: crate::state::FEATURE_LEVEL,
         }
     }

@@ -206,12 +206,15 @@ fn is_understood(command: &Bytes) -> bool {
     let Ok(command) = Command::decode(command.clone()) else {
         return false;
     };
-    let known = command.version == COMMAND_VERSION && command.body.is_some();
-    let Some(Body::Batch(batch)) = command.body else {
-        return known;
-    };
-    let batch = Batch::decode(batch);
-    known && batch.is_ok_and(|batch| batch.ops.iter().all(|op| op.kind.is_some()))
+    let known = command.version == COMMAND_VERSION;
+    match command.body {
+        None | Some(Body::Kept(_)) => false,
+        Some(Body::Batch(batch)) => {
+            let batch = Batch::decode(batch);
+            known && batch.is_ok_and(|batch| batch.ops.iter().all(|op| op.kind.is_some()))
+        }
+        Some(_) => known,
+    }
 }
 
 fn event(emit: Emit) -> Event {

@@ -97,22 +97,22 @@ pub(crate) async fn propose_settings(adapter: Arc<Adapter>, settings: Settings) 
         while group.epoch() == 0 || !group.lease.holds() {
             wait.tick().await;
         }
-        propose_to(group, settings).await;
+        propose_to(group, &settings).await;
     }
 }
 
 /// Nobody answers a proposal: it is made again until the settings change, to these or to what
 /// another node proposed meanwhile.
-async fn propose_to(group: &Group, settings: Settings) {
+async fn propose_to(group: &Group, settings: &Settings) {
     let before = group.view().settings().to_command();
     for _ in 0..SETTINGS_TRIES_MAX {
         let present = group.view().settings().to_command();
-        if present == settings || present != before {
+        if present == *settings || present != before {
             return;
         }
         tracing::info!(group = group.id, "proposing this node's cluster settings");
         let body = Body::Configure(Configure {
-            settings: Some(settings),
+            settings: Some(settings.clone()),
         });
         group.propose_plain(encode(body)).await;
         tokio::time::sleep(SETTINGS_PAUSE).await;

@@ -50,6 +50,7 @@ fn states(adapter: &Adapter) {
         let label = group.id.to_string();
         let counts = view.counts();
         metrics::events_kept(label.clone()).set(counts.events as f64);
+        metrics::events_kept_bytes(label.clone()).set(counts.event_bytes as f64);
         metrics::events_spared(label.clone()).set(counts.spared as f64);
         metrics::subscribers(label.clone()).set(counts.subscribers as f64);
         metrics::lifecycle_records(label.clone()).set(view.record_count() as f64);

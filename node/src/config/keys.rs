@@ -163,6 +163,13 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         Cluster,
+        "retention-by-namespace",
+        "NAME=TIME,…",
+        None,
+        "The same for some, for example /chat*=5m,/audit=7d/7d; behind / its own retention-min",
+    ),
+    key(
+        Cluster,
         "retention-min",
         "TIME",
         Some("2m"),

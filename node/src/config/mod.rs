@@ -9,6 +9,7 @@ mod error;
 mod http;
 mod key;
 pub mod keys;
+mod overrides;
 pub mod parse;
 mod reader;
 mod sections;

@@ -234,7 +234,7 @@ fn range<T>(bounds: &RangeInclusive<T>, show: impl Fn(&T) -> String) -> String {
     format!("{} to {}", show(bounds.start()), show(bounds.end()))
 }
 
-fn within<T: PartialOrd + Copy>(
+pub(super) fn within<T: PartialOrd + Copy>(
     value: T,
     bounds: &RangeInclusive<T>,
     show: impl Fn(T) -> String,

@@ -1,10 +1,12 @@
 //! The `[cluster]` and `[engine]` sections as typed values.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use roomcast_proto::command;
 use roomcast_proto::socketio::Parser;
 
+use super::overrides::RetentionByNamespace;
 use super::reader::{Reader, Wrong};
 
 /// Framing around an event within a message: packet type, namespace, target, ack id, quotes.
@@ -12,11 +14,17 @@ const FRAMING_BYTES: u64 = 64 << 10;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// How long events may be kept.
+pub(super) const RETENTION: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
+
 /// What this node proposes for the replicated settings. Apply never reads it (DESIGN, section 4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterSettings {
     /// How long events are kept, per namespace, in log time.
     pub retention: Duration,
+    /// The same for some namespaces.
+    pub retention_by_namespace: RetentionByNamespace,
     /// How long events are kept that every session has acknowledged, in log time.
     pub retention_min: Duration,
     /// Bytes of events kept, per namespace.
@@ -76,13 +84,18 @@ impl ClusterSettings {
             subscriber_bytes: self.subscriber_bytes,
             subscribers_max: self.subscribers_max,
             lifecycle_records: Some(self.lifecycle_records),
+            retention_overrides: Some(self.retention_by_namespace.to_proto()),
         }
     }
 
     /// `None` after noting what was refused.
     pub(crate) fn read(reader: &mut Reader) -> Option<Self> {
         let second = Duration::from_secs(1);
-        let retention = reader.duration("retention", second..=365 * DAY);
+        let retention = reader.duration("retention", RETENTION);
+        let by_namespace = match reader.origin("retention-by-namespace") {
+            Some(_) => reader.optional("retention-by-namespace", RetentionByNamespace::parse),
+            None => Some(RetentionByNamespace::NONE),
+        };
         let retention_min = reader.duration("retention-min", second..=365 * DAY);
         let retention_bytes = reader.bytes("retention-bytes", 1 << 10..=1 << 40);
         let retention_count = reader.number("retention-count", 1..=100_000_000);
@@ -101,6 +114,7 @@ impl ClusterSettings {
         let lease = reader.duration("lease", second..=Duration::from_secs(60));
         Some(Self {
             retention: retention?,
+            retention_by_namespace: by_namespace?,
             retention_min: retention_min?,
             retention_bytes: retention_bytes?,
             retention_count: retention_count?,

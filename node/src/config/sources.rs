@@ -158,7 +158,14 @@ impl Sources {
         let known = KEYS
             .iter()
             .find(|key| key.section == section && key.name() == name);
-        let (key, wrong, right) = match (known, text_of(value)) {
+        let text = match value {
+            // `KEY=VALUE,…` may be a table of its own.
+            Value::Table(pairs) if known.is_some_and(|key| key.value.contains('=')) => {
+                pairs_of(pairs)
+            }
+            value => text_of(value),
+        };
+        let (key, wrong, right) = match (known, text) {
             (Some(key), Some(text)) => return self.insert(key, text, origin),
             (Some(key), None) => {
                 let right = format!("a string, a number or a list of strings ({})", key.value);
@@ -202,6 +209,12 @@ fn text_of(value: &Value) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn pairs_of(pairs: &Table) -> Option<String> {
+    let pair = |(name, value): (&String, &Value)| Some(format!("{name}={}", value.as_str()?));
+    let texts: Option<Vec<_>> = pairs.iter().map(pair).collect();
+    texts.map(|texts| texts.join(","))
 }
 
 /// The nearest key of any section, or the section's keys when none is near.

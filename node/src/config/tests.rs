@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
+use roomcast_proto::command::RetentionOverride;
 use roomcast_proto::socketio::Parser;
 
 use super::*;
@@ -217,6 +218,7 @@ page-dir | src | is only for development => leave it out
 retention | 10 | `10` is no duration => a whole number and ms
 retention | 0s | `0ms` is out of bounds => 1s to 365d
 retention-min | 366d | `366d` is out of bounds => 1s to 365d
+retention-by-namespace | /a | has `/a` without a time => NAME=TIME or NAME=TIME/MIN
 retention-bytes | 1 | `1B` is out of bounds => 1KiB to 1024GiB
 retention-count | -1 | `-1` is no whole number => 1 to 100000000
 resume-window | 31d | `31d` is out of bounds => 1s to 30d
@@ -392,4 +394,65 @@ fn files_with_unknown_keys_or_broken_syntax_are_refused() {
         message.starts_with("config cannot be read: nowhere.toml: "),
         "{message}"
     );
+}
+
+#[test]
+fn retention_by_namespace_is_a_list_or_a_table() {
+    let overrides = |config: &ServeConfig| {
+        let settings = config.cluster.to_proto();
+        let all = settings.retention_overrides.unwrap().overrides.into_iter();
+        let times = |one: RetentionOverride| (one.retention_ms, one.retention_min_ms);
+        all.map(|one| (one.namespaces.clone(), times(one)))
+            .collect::<Vec<_>>()
+    };
+    let day = 86_400_000;
+    let expected = [
+        ("/audit".to_owned(), (7 * day, day)),
+        ("/chat*".to_owned(), (5_000, 0)),
+    ];
+    let list = [("retention-by-namespace", "/chat*=5s, /audit=7d/1d")];
+    let config = check(&with(&list), &[], "").unwrap();
+    assert_eq!(overrides(&config), expected);
+    assert_eq!(config.cluster_given, ["retention-by-namespace"]);
+    let table = "[cluster.retention_by_namespace]\n\"/audit\" = \"7d/1d\"\n\"/chat*\" = \"5s\"\n";
+    let text = "[cluster]\nretention_by_namespace = \"/audit=7d/1d,/chat*=5s\"\n";
+    let array = "[cluster]\nretention_by_namespace = [\"/audit=7d/1d\", \"/chat*=5s\"]\n";
+    for file in [table, text, array] {
+        let config = check(&with(&[]), &[], file).unwrap();
+        assert_eq!(overrides(&config), expected, "{file}");
+    }
+    let variable = [("ROOMCAST_RETENTION_BY_NAMESPACE", "/a=1h")];
+    let config = check(&with(&[]), &variable, table).unwrap();
+    assert_eq!(overrides(&config), [("/a".to_owned(), (day / 24, 0))]);
+    let none = check(&with(&[("retention-by-namespace", "")]), &[], table).unwrap();
+    assert_eq!(overrides(&none), []);
+    assert_eq!(overrides(&check(&with(&[]), &[], "").unwrap()), []);
+}
+
+#[test]
+fn a_wrong_retention_of_a_namespace_is_refused_in_words() {
+    let form = "NAME=TIME or NAME=TIME/MIN, comma between them, for example /chat*=10m,/a=7d/7d";
+    let many: Vec<String> = (0..65).map(|number| format!("/{number}=1m")).collect();
+    for (text, wrong, right) in [
+        ("/a", "has `/a` without a time", form),
+        ("/a=1m,", "has `` without a time", form),
+        ("chat=1m", "has `chat`, which is no namespace", form),
+        ("/a*b=1m", "has `/a*b`, which is no namespace", form),
+        ("/a=soon", "has `soon` for /a, which is no duration", form),
+        ("/a=7d/", "has `` for /a, which is no duration", form),
+        ("/a=1m,/a=2m", "names /a twice", form),
+        ("/a=1ms", "for /a: `1ms` is out of bounds", "1s to 365d"),
+        (
+            &many.join(","),
+            "names 65 namespaces",
+            "at most 64; NAME* stands for many",
+        ),
+    ] {
+        let message = refusal(&[("retention-by-namespace", text)], &[], "");
+        let key = "cluster.retention_by_namespace (flag --retention-by-namespace)";
+        assert_eq!(message, format!("{key} {wrong}; right would be: {right}"));
+    }
+    let message = refusal(&[], &[], "[cluster.retention_by_namespace]\n\"/a\" = 5\n");
+    let words = "cluster.retention_by_namespace (file r.toml) has a value that no key has";
+    assert!(message.starts_with(words), "{message}");
 }

@@ -31,7 +31,7 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use crate::wal::Needs;
+pub(crate) use crate::wal::{Needs, Part};
 pub use api::{
     BackendStream, BackendsStream, ChangeError, Committed, Config, FatalHook, FrozenState,
     GroupStatus, PeerAddress, PeerHandler, ProposeError, ProposeStream, ReadError, RestoreError,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::group::GroupState;
 use super::namespace::Namespace;
-use super::settings::Settings;
+use super::settings::Retention;
 use crate::ids::Position;
 
 /// How often a namespace is looked at whose oldest event waits for an acknowledgement, in
@@ -37,10 +37,9 @@ impl GroupState {
     fn look(&mut self, name: &Arc<str>, work: &mut usize) {
         let acknowledged = self.acknowledged(name);
         let now_us = self.log_time_us;
-        let until_us = now_us.checked_sub(self.settings.retention_min_us());
         self.change_namespace(name, |namespace| {
             namespace.look_due_us = None;
-            if let Some(until_us) = until_us
+            if let Some(until_us) = now_us.checked_sub(namespace.retention.min_us)
                 && namespace.drop_acknowledged(acknowledged, until_us, work)
             {
                 let looks = now_us / LOOK_EVERY_US + 1;
@@ -94,11 +93,10 @@ impl Namespace {
     }
 
     /// When it is to be looked at, unless a limit takes the oldest event before.
-    pub(super) fn next_look_us(&self, settings: &Settings) -> Option<u64> {
+    pub(super) fn next_look_us(&self) -> Option<u64> {
         let at_us = self.events.front()?.at_us;
-        let due_us = at_us
-            .saturating_add(settings.retention_min_us())
-            .max(self.look_after_us);
-        (due_us < at_us + settings.retention_us()).then_some(due_us)
+        let Retention { max_us, min_us } = self.retention;
+        let due_us = at_us.saturating_add(min_us).max(self.look_after_us);
+        (due_us < at_us + max_us).then_some(due_us)
     }
 }

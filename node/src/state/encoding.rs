@@ -12,6 +12,7 @@ use super::forgotten::Forgotten;
 use super::group::Identity;
 use super::keys::{KeyName, KeyRecord, KeyScope};
 use super::namespace::EventMeta;
+use super::overrides::{RetentionOverride, RetentionOverrides};
 use super::producer::{AppliedBatch, Producer};
 use super::session::{ClosedInterval, OpenInterval, Presence, Session};
 use super::settings::Settings;
@@ -56,6 +57,7 @@ pub(super) fn write_settings(out: &mut Writer, settings: &Settings) {
         subscriber_bytes,
         subscribers_max,
         lifecycle_records,
+        ref retention_overrides,
     } = *settings;
     for value in [
         retention_ms,
@@ -82,6 +84,12 @@ pub(super) fn write_settings(out: &mut Writer, settings: &Settings) {
     out.int(subscriber_bytes);
     out.int(u64::from(subscribers_max));
     out.int(u64::from(lifecycle_records));
+    out.count(retention_overrides.iter().len());
+    for one in retention_overrides.iter() {
+        out.text(&one.namespaces);
+        out.int(one.retention_ms);
+        out.int(one.retention_min_ms);
+    }
 }
 
 /// Settings as format `version` has them.
@@ -119,8 +127,23 @@ pub(super) fn read_settings(from: &mut Reader<'_>, version: u8) -> Result<Settin
             4 => settings.lifecycle_records,
             _ => from.int32()?,
         },
+        retention_overrides: match version {
+            4 => RetentionOverrides::NONE,
+            _ => read_overrides(from)?,
+        },
         ..settings
     })
+}
+
+fn read_overrides(from: &mut Reader<'_>) -> Result<RetentionOverrides, SnapshotError> {
+    let overrides = from.list(|from| {
+        Ok(RetentionOverride {
+            namespaces: from.text()?,
+            retention_ms: from.int()?,
+            retention_min_ms: from.int()?,
+        })
+    })?;
+    RetentionOverrides::of(overrides).ok_or(SnapshotError::Invalid("retention override"))
 }
 
 pub(super) fn write_producer(out: &mut Writer, producer: &Producer) {

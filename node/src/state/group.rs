@@ -41,6 +41,9 @@ pub enum ApplyError {
     /// A kind of command that this build does not have.
     #[error("entry has a body of unknown kind {0}")]
     UnknownBody(u32),
+    /// What an archive keeps as history; a log that has it where an entry should be is not whole.
+    #[error("entry was trimmed for an archive: it holds events, not what is to be applied")]
+    Trimmed,
     /// A kind of operation that this build does not have.
     #[error("operation {0} of the entry's batch is of unknown kind")]
     UnknownOperation(usize),
@@ -199,6 +202,7 @@ impl GroupState {
         }
         let batch = match &command.body {
             Some(Body::Batch(bytes)) => Some(decode_batch(bytes)?),
+            Some(Body::Kept(_)) => return Err(ApplyError::Trimmed),
             _ => None,
         };
 
@@ -222,7 +226,7 @@ impl GroupState {
             return Ok(effects);
         }
         match &command.body {
-            None | Some(Body::Founding(_)) => {}
+            None | Some(Body::Founding(_) | Body::Kept(_)) => {}
             Some(Body::Register(register)) => self.register(moment, *register, &mut effects),
             Some(Body::Detach(detach)) => self.detach(moment, detach.incarnation, &mut effects),
             Some(Body::Configure(configure)) => {
@@ -258,7 +262,7 @@ impl GroupState {
             table: table.into(),
         });
         if let Some(settings) = &founding.settings {
-            self.settings = self.settings.with(settings);
+            self.settings = self.settings.clone().with(settings);
         }
         self.feature_level = founding.feature_level;
         effects.push(Effect::Founded {
@@ -271,16 +275,17 @@ impl GroupState {
         let Some(proposed) = &configure.settings else {
             return;
         };
-        self.settings = self.settings.with(proposed);
+        self.settings = self.settings.clone().with(proposed);
         if self.settings.lifecycle_records == 0 {
             self.records.clear();
         }
         let names: Vec<_> = self.namespaces.keys().cloned().collect();
         for name in names {
-            let settings = self.settings;
+            let settings = &self.settings;
             if let Some(namespace) = self.namespaces.get_mut(&name) {
                 let namespace = Arc::make_mut(namespace);
-                namespace.enforce_size(&settings);
+                namespace.retention = settings.retention_of(&name);
+                namespace.enforce_size(settings);
                 namespace.keys.shrink(settings.keys_max);
             }
             self.settle(&name);

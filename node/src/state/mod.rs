@@ -7,6 +7,7 @@
 
 mod bucket;
 mod effect;
+mod overrides;
 mod settings;
 
 mod cursors;
@@ -47,8 +48,9 @@ pub use effect::{AckRequest, Effect, Event, OpResult, Refusal, ResumeRefusal, Ve
 pub use follow::{FollowCursor, FollowItem, FollowPage, FollowQuery};
 pub use group::{ApplyError, COMMAND_VERSION, FEATURE_LEVEL, GroupState};
 pub use history::{HistoryFrom, HistoryPage};
+pub use overrides::{RetentionOverride, RetentionOverrides};
 pub use owed::Owed;
-pub use query::{Counts, Member, MembersPage, MembersQuery};
+pub use query::{Counts, Member, MembersPage, MembersQuery, Payload};
 pub use records::{LifecycleKind, LifecycleRecord};
 pub use session::{Presence, Session};
 pub use settings::Settings;

@@ -10,7 +10,7 @@ use super::cursors::Cursors;
 use super::forgotten::Forgotten;
 use super::keys::Keys;
 use super::room::{Room, Track};
-use super::settings::Settings;
+use super::settings::{Retention, Settings};
 use super::subscribers::{Spared, Subscribers};
 use crate::ids::{Position, SocketId};
 
@@ -61,6 +61,8 @@ pub(super) struct Namespace {
     pub(super) keys: Keys,
     /// Its floor when it became empty, while it is: see `GroupState::dormant`.
     pub(super) dormant_at: Option<Position>,
+    /// How long its events are kept, as the settings say.
+    pub(super) retention: Retention,
     /// The armed retention timer, in microseconds of log time.
     pub(super) retention_due_us: Option<u64>,
     /// No look for early drops before this log time, in microseconds: the last one was in vain.
@@ -73,8 +75,9 @@ pub(super) struct Namespace {
 
 impl Namespace {
     /// Empty; events up to `floor` may have existed in an earlier life of this namespace.
-    pub(super) fn new(name: Arc<str>, floor: Position) -> Self {
+    pub(super) fn new(name: Arc<str>, floor: Position, settings: &Settings) -> Self {
         Self {
+            retention: settings.retention_of(&name),
             name,
             sessions: OrdSet::new(),
             cursors: Cursors::default(),

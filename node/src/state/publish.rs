@@ -21,6 +21,8 @@ const EVENT_BYTES: u64 = 64;
 /// What it charges for each room and except beside the name's own bytes, which stand in the log: a
 /// place in the event's list and one in the room's track. Part of the format.
 const NAME_BYTES: u64 = 32;
+/// What the operation of an event has in the log beside its payload and names.
+const LOGGED_BYTES: u64 = 24;
 /// Longest idempotency key in bytes: every replica keeps many. Part of the format.
 const KEY_BYTES_MAX: usize = 256;
 
@@ -38,7 +40,7 @@ impl GroupState {
         self.check_targets(&publish)?;
         self.check_namespace_count(&publish.namespace)?;
 
-        let settings = self.settings;
+        let settings = self.settings.clone();
         let at_us = self.log_time_us;
         let position = moment.position;
         let namespace = self.namespace_mut(&publish.namespace);
@@ -132,6 +134,16 @@ impl GroupState {
             Some(identity) => KeyScope::Identity(Arc::clone(identity)),
             None => KeyScope::Session(session.id),
         })
+    }
+}
+
+impl EventMeta {
+    /// About as many bytes as its operation has in the log. Never less than half of what an entry
+    /// of it alone has there, or archives that hold nothing else would be written anew for ever.
+    pub(super) fn logged_bytes(&self, namespace: &str) -> u64 {
+        let charged = EVENT_BYTES + NAME_BYTES * self.rooms.len() as u64;
+        let bytes = u64::from(self.bytes).saturating_sub(charged);
+        bytes + LOGGED_BYTES + namespace.len() as u64
     }
 }
 

@@ -1,7 +1,7 @@
 //! Questions about the state at its position: member lists, counts, what the log must keep.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -52,6 +52,15 @@ pub struct Member {
     pub identity: Option<Arc<str>>,
     /// JSON, or empty.
     pub data: Bytes,
+}
+
+/// A replayable event as the log holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Payload {
+    /// Where it stands.
+    pub position: Position,
+    /// About as many bytes as its operation has in the log.
+    pub bytes: u64,
 }
 
 /// How much there is of everything; for metrics.
@@ -206,16 +215,27 @@ impl GroupState {
         oldest.map(|position| position.index).min()
     }
 
-    /// Whether an entry holds a replayable payload.
+    /// What is replayable of the entries of a range, in the order of the log.
     #[must_use]
-    pub fn needs_entry(&self, index: u64) -> bool {
-        self.namespaces.values().any(|namespace| {
-            let found = namespace
-                .events
-                .binary_search_by(|event| event.position.index.cmp(&index));
-            let entry = Position::new(index, 0)..=Position::new(index, u32::MAX);
-            found.is_ok() || namespace.spared.range(entry).next().is_some()
-        })
+    pub fn payloads(&self, indexes: RangeInclusive<u64>) -> Vec<Payload> {
+        let first = Position::new(*indexes.start(), 0);
+        let last = Position::new(*indexes.end(), u32::MAX);
+        let mut payloads = Vec::new();
+        for namespace in self.namespaces.values() {
+            let spared = namespace.spared.range(first..=last);
+            let spared = spared.map(|(_, spared)| &spared.event);
+            let events = &namespace.events;
+            let found = events.binary_search_by(|event| event.position.cmp(&first));
+            let from = found.unwrap_or_else(|from| from);
+            let kept = (from..events.len()).map_while(|at| events.get(at));
+            let kept = kept.take_while(|event| event.position <= last);
+            payloads.extend(spared.chain(kept).map(|event| Payload {
+                position: event.position,
+                bytes: event.logged_bytes(&namespace.name),
+            }));
+        }
+        payloads.sort_unstable_by_key(|payload| payload.position);
+        payloads
     }
 
     /// The entries that hold a replayable payload, in ascending order.

@@ -5,10 +5,15 @@ use std::ops::RangeInclusive;
 
 use roomcast_proto::command;
 
+use super::overrides::RetentionOverrides;
+
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
+/// How long events may be kept, in milliseconds.
+pub(super) const RETENTION_MS: RangeInclusive<u64> = 1..=366 * DAY_MS;
+
 /// The settings in force in a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// How long an event stays replayable, in milliseconds of log time.
     pub retention_ms: u64,
@@ -48,6 +53,17 @@ pub struct Settings {
     pub subscribers_max: u32,
     /// What became of sessions: records kept of it in the group, the oldest go first; 0: none.
     pub lifecycle_records: u32,
+    /// How long events stay replayable in some namespaces, instead of `retention_ms`.
+    pub retention_overrides: RetentionOverrides,
+}
+
+/// How long events of one namespace are kept, in microseconds of log time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Retention {
+    /// Whoever has them.
+    pub(super) max_us: u64,
+    /// Although every session has them.
+    pub(super) min_us: u64,
 }
 
 impl Settings {
@@ -70,6 +86,7 @@ impl Settings {
         subscriber_bytes: 64 << 20,
         subscribers_max: 1_000,
         lifecycle_records: 50_000,
+        retention_overrides: RetentionOverrides::NONE,
     };
 
     /// These settings with the proposed ones put in, value by value. A zero or absurd value keeps
@@ -77,7 +94,7 @@ impl Settings {
     #[must_use]
     pub fn with(self, proposed: &command::Settings) -> Self {
         Self {
-            retention_ms: pick(self.retention_ms, proposed.retention_ms, 1..=366 * DAY_MS),
+            retention_ms: pick(self.retention_ms, proposed.retention_ms, RETENTION_MS),
             retention_min_ms: pick(
                 self.retention_min_ms,
                 proposed.retention_min_ms,
@@ -105,7 +122,16 @@ impl Settings {
             ),
             lease_ms: pick(self.lease_ms, proposed.lease_ms, 1..=DAY_MS),
             namespaces_max: pick(self.namespaces_max, proposed.namespaces_max, 1..=1_000_000),
-            ..self.with_subscribers(proposed)
+            ..self.with_overrides(proposed).with_subscribers(proposed)
+        }
+    }
+
+    fn with_overrides(self, proposed: &command::Settings) -> Self {
+        let proposed = proposed.retention_overrides.as_ref();
+        let taken = proposed.and_then(RetentionOverrides::of_command);
+        Self {
+            retention_overrides: taken.unwrap_or(self.retention_overrides),
+            ..self
         }
     }
 
@@ -137,7 +163,7 @@ impl Settings {
 
     /// As a command carries them.
     #[must_use]
-    pub fn to_command(self) -> command::Settings {
+    pub fn to_command(&self) -> command::Settings {
         command::Settings {
             retention_ms: self.retention_ms,
             retention_min_ms: self.retention_min_ms,
@@ -156,17 +182,23 @@ impl Settings {
             subscriber_bytes: self.subscriber_bytes,
             subscribers_max: self.subscribers_max,
             lifecycle_records: Some(self.lifecycle_records),
+            retention_overrides: Some(self.retention_overrides.to_command()),
         }
     }
 
-    /// Microseconds of log time that an event is kept.
-    pub(super) fn retention_us(&self) -> u64 {
-        self.retention_ms.saturating_mul(1000)
-    }
-
-    /// Microseconds of log time that an event is kept although every session has it.
-    pub(super) fn retention_min_us(&self) -> u64 {
-        self.retention_min_ms.saturating_mul(1000)
+    /// How long events of a namespace are kept.
+    pub(super) fn retention_of(&self, namespace: &str) -> Retention {
+        let (mut max_ms, mut min_ms) = (self.retention_ms, self.retention_min_ms);
+        if let Some(one) = self.retention_overrides.of_namespace(namespace) {
+            max_ms = one.retention_ms;
+            if one.retention_min_ms > 0 {
+                min_ms = one.retention_min_ms;
+            }
+        }
+        Retention {
+            max_us: max_ms.saturating_mul(1000),
+            min_us: min_ms.saturating_mul(1000),
+        }
     }
 
     /// Microseconds of log time that a session may be away.

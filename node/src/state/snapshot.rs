@@ -25,7 +25,8 @@ use crate::ids::Pid;
 
 const MAGIC: &[u8; 4] = b"RCGS";
 /// The format that is written. Still read are 1, without `namespaces_max`, 2, without what
-/// acknowledgements need, 3, without durable subscribers, and 4, without lifecycle records.
+/// acknowledgements need, 3, without durable subscribers, and 4, without lifecycle records and
+/// overrides of retention.
 const VERSION: u8 = 5;
 
 /// Why bytes are not a snapshot that this build can use.
@@ -178,7 +179,7 @@ impl GroupState {
 
     fn read_namespace(&mut self, from: &mut Reader<'_>, version: u8) -> Result<(), SnapshotError> {
         let name = from.text()?;
-        let mut namespace = Namespace::new(Arc::clone(&name), from.position()?);
+        let mut namespace = Namespace::new(Arc::clone(&name), from.position()?, &self.settings);
         if version > 2 {
             namespace.look_after_us = from.int()?;
         }

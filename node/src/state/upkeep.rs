@@ -20,10 +20,10 @@ impl GroupState {
             match key {
                 TimerKey::Session(socket) => self.expire(expiry, &socket, effects),
                 TimerKey::Retention(name) => {
-                    let until = self.log_time_us.checked_sub(self.settings.retention_us());
+                    let now_us = self.log_time_us;
                     self.change_namespace(&name, |namespace| {
                         namespace.retention_due_us = None;
-                        if let Some(until) = until {
+                        if let Some(until) = now_us.checked_sub(namespace.retention.max_us) {
                             namespace.drop_until(until);
                         }
                     });
@@ -60,8 +60,8 @@ impl GroupState {
         if !self.namespaces.contains_key(name) {
             let floor = self.forgotten.take(name);
             let name: Arc<str> = Arc::from(name);
-            self.namespaces
-                .insert(Arc::clone(&name), Arc::new(Namespace::new(name, floor)));
+            let namespace = Namespace::new(Arc::clone(&name), floor, &self.settings);
+            self.namespaces.insert(name, Arc::new(namespace));
         }
         let namespace = self
             .namespaces
@@ -86,10 +86,10 @@ impl GroupState {
             return;
         };
         let retention = namespace.events.front();
-        let retention = retention.map(|event| event.at_us + self.settings.retention_us());
+        let retention = retention.map(|event| event.at_us + namespace.retention.max_us);
         let keys = namespace.keys.oldest_us();
         let keys = keys.map(|at_us| at_us + self.settings.key_window_us());
-        let look = namespace.next_look_us(&self.settings);
+        let look = namespace.next_look_us();
         let dormant = namespace.is_empty().then_some(namespace.floor);
         let old = (
             namespace.retention_due_us,

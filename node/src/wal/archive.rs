@@ -4,6 +4,7 @@
 //! that is removed at start.
 
 use std::io;
+use std::iter::Peekable;
 
 use bytes::{Bytes, BytesMut};
 
@@ -39,33 +40,29 @@ impl Wal {
         let lacking = log.lacking(&indexes);
         let first = log.marks().first();
         let is_hole = |index: &u64| *index < first && lacking.binary_search(index).is_ok();
-        let mut rest: Vec<&Record> = records.iter().collect();
-        rest.retain(|record| is_hole(&record.id.index));
-        let mut rest = rest.as_slice();
+        let holes = records.iter().filter(|record| is_hole(&record.id.index));
+        let frames = holes.map(|record| {
+            let head = Head {
+                kind: Kind::Entry,
+                detail: record.kind,
+                group,
+                term: record.id.term,
+                index: record.id.index,
+            };
+            Ok((head, record.payload.clone()))
+        });
+        let mut frames = frames.peekable();
         let (mut count, mut bytes) = (0, 0);
         let mut id = self.next_archive();
-        while !rest.is_empty() {
-            let lengths = rest.iter().map(|record| record.payload.len() as u64);
-            let (some, later) = rest.split_at(self.fitting(lengths));
-            let frames = some.iter().map(|record| {
-                let head = Head {
-                    kind: Kind::Entry,
-                    detail: record.kind,
-                    group,
-                    term: record.id.term,
-                    index: record.id.index,
-                };
-                Ok((head, record.payload.clone()))
-            });
-            let archived = self.archive_frames(id, frames)?;
+        while frames.peek().is_some() {
+            let archived = self.write_archive(id, &mut frames)?;
+            count += archived.entries.len();
+            bytes += archived.bytes;
             let mut index = self.shared.groups[group as usize].lock();
             for (head, slot) in archived.entries {
                 index.put(head.index, slot);
             }
-            drop(index);
-            count += some.len();
-            bytes += archived.bytes;
-            (id, rest) = (id.next(), later);
+            id = id.next();
         }
         Ok((count, bytes))
     }
@@ -77,21 +74,11 @@ impl Wal {
         newest.map_or(SegmentId::archive(0), |id| id.next())
     }
 
-    /// How many payloads of these lengths fit into one archive; at least one.
-    pub(super) fn fitting(&self, lengths: impl Iterator<Item = u64>) -> usize {
-        let mut bytes = u64::from(SEGMENT_HEADER_BYTES) + HEADER_BYTES as u64;
-        let fits = lengths.take_while(|len| {
-            bytes += HEADER_BYTES as u64 + len;
-            bytes <= u64::from(self.shared.options.segment_bytes)
-        });
-        fits.count().max(1)
-    }
-
-    /// Writes an archive, and makes it a part of the log.
-    pub(super) fn archive_frames(
+    /// Writes an archive with as many frames as fit, at least one, and makes it a part of the log.
+    pub(super) fn write_archive(
         &self,
         id: SegmentId,
-        frames: impl Iterator<Item = io::Result<(Head, Bytes)>>,
+        frames: &mut Peekable<impl Iterator<Item = io::Result<(Head, Bytes)>>>,
     ) -> io::Result<Archived> {
         let shared = &self.shared;
         let file = segment::create(&*shared.disk, id, shared.options.owner, 0)?;
@@ -100,7 +87,14 @@ impl Wal {
             offset: SEGMENT_HEADER_BYTES,
         };
         let mut entries = Vec::new();
-        for frame in frames {
+        let fits = |place: Place, payload: &Bytes| {
+            let frames = 2 * HEADER_BYTES as u64 + payload.len() as u64;
+            u64::from(place.offset) + frames <= u64::from(shared.options.segment_bytes)
+        };
+        while let Some(frame) = frames.next_if(|frame| {
+            let payload = frame.as_ref().map(|(_, payload)| payload);
+            entries.is_empty() || payload.map_or(true, |payload| fits(place, payload))
+        }) {
             let (head, payload) = frame?;
             let len = u32::try_from(payload.len()).map_err(io::Error::other)?;
             entries.push((head, Slot { place, len }));

@@ -461,13 +461,6 @@ impl GroupLog {
         }
         Ok(None)
     }
-
-    /// Bytes of an entry on disk, if it is here.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self, index: u64) -> Option<usize> {
-        let slot = self.index().lock().slot(index);
-        slot.map(|slot| super::frame::HEADER_BYTES + slot.len as usize)
-    }
 }
 
 fn closed() -> io::Error {

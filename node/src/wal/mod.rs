@@ -25,5 +25,5 @@ mod tests;
 
 pub(crate) use index::{EntryId, Record, SavedVote};
 pub(crate) use log::{Done, GroupLog, Options, Wal};
-pub(crate) use reclaim::{Needs, Reclaimed};
+pub(crate) use reclaim::{Needs, Part, Reclaimed};
 pub(crate) use space::Space;

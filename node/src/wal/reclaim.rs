@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::{Range, RangeInclusive};
 
 use bytes::Bytes;
 
@@ -20,8 +21,23 @@ const LOOK_SEGMENTS_MAX: usize = 16;
 pub(crate) trait Needs {
     /// No entry before this one is wanted.
     fn first(&self, group: GroupId) -> u64;
-    /// Whether this entry is.
-    fn needs(&self, group: GroupId, index: u64) -> bool;
+    /// What is wanted of these entries, in the order of entries and of their parts. `None`: that
+    /// cannot be said yet.
+    fn wanted(&self, group: GroupId, indexes: RangeInclusive<u64>) -> Option<Vec<Part>>;
+    /// An entry's payload without the parts that are not wanted; `None` when it is to be copied as
+    /// it is. What was trimmed before may be trimmed again.
+    fn trim(&self, payload: &Bytes, parts: &[u32]) -> Option<Bytes>;
+}
+
+/// A part of an entry that is wanted: the meaning of its number is the caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Of the entry.
+    pub(crate) index: u64,
+    /// Of the part within it.
+    pub(crate) number: u32,
+    /// About as many as it has in a trimmed payload; not less than half of that with its frame.
+    pub(crate) bytes: u32,
 }
 
 /// What was made of it.
@@ -85,11 +101,13 @@ impl Catalog {
     }
 }
 
-/// A wanted entry and where it stands.
+/// An entry of which something is wanted, and where it stands.
 struct Wanted {
     group: GroupId,
     index: u64,
     slot: Slot,
+    /// Which of its segment's parts are its own.
+    parts: Range<usize>,
 }
 
 /// A segment that can go.
@@ -97,16 +115,50 @@ struct Removable {
     id: SegmentId,
     contents: Contents,
     wanted: Vec<Wanted>,
+    /// Numbers of the wanted parts of all of them.
+    parts: Vec<u32>,
+    /// Bytes of what is wanted.
+    wanted_bytes: u64,
 }
 
 impl Removable {
-    fn wanted_bytes(&self) -> u64 {
-        let bytes = |wanted: &Wanted| HEADER_BYTES as u64 + u64::from(wanted.slot.len);
-        self.wanted.iter().map(bytes).sum()
+    fn new(id: SegmentId, contents: Contents) -> Self {
+        Self {
+            id,
+            contents,
+            wanted: Vec::new(),
+            parts: Vec::new(),
+            wanted_bytes: 0,
+        }
+    }
+
+    /// An entry with at least one wanted part.
+    fn want(&mut self, group: GroupId, slot: Slot, parts: &[Part]) {
+        let Some(Part { index, .. }) = parts.first() else {
+            return;
+        };
+        let first = self.parts.len();
+        self.parts.extend(parts.iter().map(|part| part.number));
+        self.wanted.push(Wanted {
+            group,
+            index: *index,
+            slot,
+            parts: first..self.parts.len(),
+        });
+        let bytes: u64 = parts.iter().map(|part| u64::from(part.bytes)).sum();
+        self.wanted_bytes += HEADER_BYTES as u64 + bytes.min(u64::from(slot.len));
+    }
+
+    /// What is wanted, with the numbers of its parts.
+    fn with_parts(&self) -> impl Iterator<Item = (&Wanted, &[u32])> {
+        let parts = |wanted: &Wanted| &self.parts[wanted.parts.clone()];
+        self.wanted
+            .iter()
+            .map(move |wanted| (wanted, parts(wanted)))
     }
 
     fn gain(&self) -> u64 {
-        self.contents.bytes.saturating_sub(self.wanted_bytes())
+        self.contents.bytes.saturating_sub(self.wanted_bytes)
     }
 }
 
@@ -125,7 +177,7 @@ impl Wal {
         let gain: u64 = partly.iter().map(Removable::gain).sum();
         let mut copied = 0;
         if gain >= u64::from(self.shared.options.segment_bytes) {
-            copied = self.archive(&partly)?;
+            copied = self.archive(&partly, needs)?;
         } else {
             partly.clear();
         }
@@ -179,72 +231,72 @@ impl Wal {
             if has_wanted && looks == LOOK_SEGMENTS_MAX {
                 continue;
             }
-            let mut wanted = Vec::new();
+            let mut segment = Removable::new(id, contents);
             if has_wanted {
                 (looks, *looked_at) = (looks + 1, id);
-                wanted = self.wanted(id, &contents, needs);
+                if !self.look(&mut segment, needs) {
+                    continue;
+                }
             }
-            let segment = Removable {
-                id,
-                contents,
-                wanted,
-            };
-            if segment.wanted_bytes() * 2 <= segment.contents.bytes {
+            if segment.wanted_bytes * 2 <= segment.contents.bytes {
                 removable.push(segment);
             }
         }
         removable
     }
 
-    fn wanted(&self, id: SegmentId, contents: &Contents, needs: &dyn Needs) -> Vec<Wanted> {
-        let mut wanted = Vec::new();
-        for (&group, &(first, last)) in &contents.entries {
-            let from = first.max(needs.first(group));
-            for index in (from..=last).filter(|index| needs.needs(group, *index)) {
-                let slot = self.shared.groups[group as usize].lock().slot(index);
-                if let Some(slot) = slot.filter(|slot| slot.place.segment == id) {
-                    wanted.push(Wanted { group, index, slot });
+    /// Finds what is wanted of a segment; false when that cannot be said yet.
+    fn look(&self, segment: &mut Removable, needs: &dyn Needs) -> bool {
+        for (group, (first, last)) in segment.contents.entries.clone() {
+            let first = first.max(needs.first(group));
+            if first > last {
+                continue;
+            }
+            let Some(parts) = needs.wanted(group, first..=last) else {
+                return false;
+            };
+            for parts in parts.chunk_by(|part, next| part.index == next.index) {
+                let slot = self.shared.groups[group as usize]
+                    .lock()
+                    .slot(parts[0].index);
+                if let Some(slot) = slot.filter(|slot| slot.place.segment == segment.id) {
+                    segment.want(group, slot, parts);
                 }
             }
         }
-        wanted
+        true
     }
 
     /// Copies what is wanted of these segments to archives, which belong to the log from then on.
-    fn archive(&self, segments: &[Removable]) -> io::Result<u64> {
+    fn archive(&self, segments: &[Removable], needs: &dyn Needs) -> io::Result<u64> {
+        let shared = &self.shared;
+        let mut rest: Vec<_> = segments.iter().flat_map(Removable::with_parts).collect();
+        // In the order of the log, whatever segments they come from.
+        rest.sort_by_key(|(wanted, _)| (wanted.group, wanted.index));
+        let frames = rest.iter().map(|(wanted, parts)| {
+            let (group, index) = (wanted.group, wanted.index);
+            let (head, payload) = shared
+                .files
+                .read(&*shared.disk, group, index, wanted.slot)?;
+            let trimmed = needs.trim(&payload, parts);
+            Ok((head, trimmed.unwrap_or(payload)))
+        });
+        let mut frames = frames.peekable();
+        let mut wanted = rest.iter().map(|(wanted, _)| wanted);
         let mut id = self.next_archive();
         let mut copied = 0;
-        let mut rest: Vec<&Wanted> = segments
-            .iter()
-            .flat_map(|segment| &segment.wanted)
-            .collect();
-        // In the order of the log, whatever segments they come from.
-        rest.sort_by_key(|wanted| (wanted.group, wanted.index));
-        let mut rest = rest.as_slice();
-        while !rest.is_empty() {
-            let lengths = rest.iter().map(|wanted| u64::from(wanted.slot.len));
-            let count = self.fitting(lengths);
-            let (some, later) = rest.split_at(count);
-            copied += self.write_archive(id, some)?;
-            (id, rest) = (id.next(), later);
+        while frames.peek().is_some() {
+            let archived = self.write_archive(id, &mut frames)?;
+            copied += archived.bytes;
+            for ((_, slot), wanted) in archived.entries.into_iter().zip(&mut wanted) {
+                let mut index = shared.groups[wanted.group as usize].lock();
+                if index.slot(wanted.index) == Some(wanted.slot) {
+                    index.put(wanted.index, slot);
+                }
+            }
+            id = id.next();
         }
         Ok(copied)
-    }
-
-    fn write_archive(&self, id: SegmentId, wanted: &[&Wanted]) -> io::Result<u64> {
-        let shared = &self.shared;
-        let frames = wanted.iter().map(|wanted| {
-            let (group, index) = (wanted.group, wanted.index);
-            shared.files.read(&*shared.disk, group, index, wanted.slot)
-        });
-        let archived = self.archive_frames(id, frames)?;
-        for (wanted, (_, slot)) in wanted.iter().zip(archived.entries) {
-            let mut index = shared.groups[wanted.group as usize].lock();
-            if index.slot(wanted.index) == Some(wanted.slot) {
-                index.put(wanted.index, slot);
-            }
-        }
-        Ok(archived.bytes)
     }
 
     fn remove(&self, gone: &[Removable]) -> io::Result<()> {

@@ -245,6 +245,11 @@ fn what_this_build_cannot_know_stops_it_and_changes_nothing() {
         refuse(&garbage.encode_to_vec()),
         ApplyError::Undecodable(_)
     ));
+    let kept = command::Command {
+        body: Some(Body::Kept(Bytes::new())),
+        ..command.clone()
+    };
+    assert!(matches!(refuse(&kept.encode_to_vec()), ApplyError::Trimmed));
     let error = group.state.apply(2, &command).expect_err("it was applied");
     assert!(matches!(
         error,

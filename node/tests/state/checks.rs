@@ -36,8 +36,7 @@ impl World {
             self.state.first_needed_index(),
             kept.map(|e| e.position.index).min()
         );
-        let needed = (0..=self.index).filter(|index| self.state.needs_entry(*index));
-        assert_eq!(self.state.needed_entries(), needed.collect::<Vec<_>>());
+        self.check_payloads(salt);
         for namespace in NAMESPACES {
             let acknowledged = self.model.acknowledged(namespace);
             assert_eq!(self.state.acknowledged(namespace), acknowledged);
@@ -49,6 +48,24 @@ impl World {
         if let Some(due) = self.state.next_due() {
             assert!(due > self.state.log_time_us(), "what is due was done");
         }
+    }
+
+    fn check_payloads(&self, salt: u64) {
+        let kept = self.model.events.iter().filter(|event| !event.dropped);
+        let mut kept: Vec<Position> = kept.map(|event| event.position).collect();
+        kept.sort_unstable();
+        let payloads = |indexes| -> Vec<Position> {
+            let payloads = self.state.payloads(indexes).into_iter();
+            payloads.map(|payload| payload.position).collect()
+        };
+        assert_eq!(payloads(0..=self.index), kept);
+        let some = salt % (self.index + 1)..=self.index - self.index / 3;
+        let in_range = |position: &Position| some.contains(&position.index);
+        let in_range: Vec<_> = kept.iter().copied().filter(in_range).collect();
+        assert_eq!(payloads(some.clone()), in_range);
+        let mut entries: Vec<u64> = kept.iter().map(|position| position.index).collect();
+        entries.dedup();
+        assert_eq!(self.state.needed_entries(), entries);
     }
 
     fn check_owed(&self, id: &SocketId, after: Position) {

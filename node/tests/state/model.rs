@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roomcast::ids::{Position, SocketId};
 use roomcast::state::Settings;
+use roomcast_proto::command;
 
 use crate::model_records::ModelRecords;
 
@@ -65,6 +66,8 @@ pub(crate) struct ModelKey {
 pub(crate) struct Model {
     pub(crate) epoch: u64,
     pub(crate) settings: Settings,
+    /// Namespaces and how long their events are kept: what a name means, and what beginnings do.
+    pub(crate) overrides: Vec<(String, u64, u64)>,
     pub(crate) now_us: u64,
     /// Incarnation: node, last sequence.
     pub(crate) producers: BTreeMap<u64, (u64, u64)>,
@@ -119,6 +122,7 @@ impl Model {
         Self {
             epoch,
             settings,
+            overrides: Vec::new(),
             now_us: 0,
             producers: BTreeMap::new(),
             reported: BTreeMap::new(),
@@ -132,6 +136,41 @@ impl Model {
             index: 0,
             records: ModelRecords::default(),
         }
+    }
+
+    /// Other overrides are proposed: all are taken, or none.
+    pub(crate) fn overrides(&mut self, proposed: Option<command::RetentionOverrides>) {
+        let Some(proposed) = proposed else {
+            return;
+        };
+        let all = proposed.overrides.into_iter();
+        let all = all.map(|one| (one.namespaces, one.retention_ms, one.retention_min_ms));
+        let all: Vec<_> = all.collect();
+        let names: BTreeSet<&String> = all.iter().map(|(name, ..)| name).collect();
+        if all.iter().all(|(_, ms, _)| *ms > 0) && names.len() == all.len() {
+            self.overrides = all;
+        }
+    }
+
+    /// At least, and at most.
+    fn retention_us(&self, namespace: &str) -> (u64, u64) {
+        let common = self.settings.retention_min_ms;
+        let times = |(_, ms, min): &(String, u64, u64)| {
+            let min = if *min == 0 { common } else { *min };
+            (min * 1000, ms * 1000)
+        };
+        let mut found = (common * 1000, self.settings.retention_ms * 1000);
+        let mut longest = 0;
+        for one in &self.overrides {
+            if one.0 == namespace {
+                return times(one);
+            }
+            let beginning = one.0.trim_end_matches('*');
+            if beginning != one.0 && namespace.starts_with(beginning) && beginning.len() > longest {
+                (longest, found) = (beginning.len(), times(one));
+            }
+        }
+        found
     }
 
     /// Log time passes; what is due happens.
@@ -248,12 +287,9 @@ impl Model {
     /// turn it is.
     pub(crate) fn drop_early(&mut self) {
         const LOOK_EVERY_US: u64 = 5_000_000;
-        let (now, settings) = (self.now_us, self.settings);
-        let (min, max) = (
-            settings.retention_min_ms * 1000,
-            settings.retention_ms * 1000,
-        );
+        let now = self.now_us;
         for namespace in crate::steps::NAMESPACES {
+            let (min, max) = self.retention_us(namespace);
             let acknowledged = self.acknowledged(namespace);
             let look_after = self.look_after_us.entry(namespace.to_owned()).or_default();
             let of_it = |event: &&mut ModelEvent| event.namespace == namespace && !event.beyond;
@@ -280,13 +316,14 @@ impl Model {
 
     /// Drops what is outside the limits.
     pub(crate) fn enforce(&mut self) {
-        let (now, settings) = (self.now_us, self.settings);
+        let (now, settings) = (self.now_us, self.settings.clone());
         let namespaces: BTreeSet<String> = self
             .events
             .iter()
             .map(|event| event.namespace.clone())
             .collect();
         for namespace in namespaces {
+            let (_, retention_us) = self.retention_us(&namespace);
             let mut kept: Vec<&mut ModelEvent> = self
                 .events
                 .iter_mut()
@@ -295,7 +332,7 @@ impl Model {
             let mut bytes: u64 = kept.iter().map(|event| event.bytes).sum();
             let mut count = kept.len() as u64;
             for event in &mut kept {
-                let old = event.at_us + settings.retention_ms * 1000 <= now;
+                let old = event.at_us + retention_us <= now;
                 if !old && bytes <= settings.retention_bytes && count <= settings.retention_count {
                     break;
                 }

@@ -128,6 +128,25 @@ fn settings(words: &mut Words<'_>) -> command::Settings {
         subscriber_bytes: words.number("subscriber_bytes").unwrap_or(0),
         subscribers_max: words.number("subscribers_max").unwrap_or(0),
         lifecycle_records: words.number("lifecycle_records"),
+        retention_overrides: words.value("retention_overrides").map(overrides),
+    }
+}
+
+/// `/a:1000,/b*:500:20`, or `none`.
+fn overrides(text: &str) -> command::RetentionOverrides {
+    let one = |text: &str| {
+        let mut words = text.split(':');
+        let namespaces = words.next().expect("namespace:ms").to_owned();
+        let mut ms = || words.next().map_or(0, |ms| ms.parse().expect("a number"));
+        command::RetentionOverride {
+            namespaces,
+            retention_ms: ms(),
+            retention_min_ms: ms(),
+        }
+    };
+    let all = text.split(',').filter(|_| text != "none");
+    command::RetentionOverrides {
+        overrides: all.map(one).collect(),
     }
 }
 

@@ -209,13 +209,15 @@ impl World {
             subscriber_events: count / 2,
             subscriber_bytes: bytes / 2,
             subscriber_window_ms: ms / 3,
+            retention_overrides: overrides(count + bytes, ms),
             ..command::Settings::default()
         };
         let configure = command::Configure {
-            settings: Some(proposed),
+            settings: Some(proposed.clone()),
         };
         self.apply(0, Some(Body::Configure(configure)));
-        self.model.settings = self.model.settings.with(&proposed);
+        self.model.settings = self.model.settings.clone().with(&proposed);
+        self.model.overrides(proposed.retention_overrides);
         self.model.enforce();
     }
 
@@ -313,4 +315,26 @@ impl World {
             .entry(incarnation)
             .and_modify(|producer| producer.1 = last + 1);
     }
+}
+
+/// None are proposed, or none at all, or some for one namespace, for both, or twice for one.
+fn overrides(pick: u64, ms: u64) -> Option<command::RetentionOverrides> {
+    let some: &[(&str, u64, u64)] = match pick % 6 {
+        0 => return None,
+        1 => &[],
+        2 => &[("/x", ms * 2, ms)],
+        3 => &[("/*", ms / 2, 0), ("/x*", ms / 3, ms / 30)],
+        4 => &[("/*", ms / 3, ms / 4), ("/x", ms, 0), ("/xy*", 1, 1)],
+        _ => &[("/x", ms / 2, 0), ("/x", ms / 2, 0)],
+    };
+    let overrides = some
+        .iter()
+        .map(|(name, ms, min)| command::RetentionOverride {
+            namespaces: (*name).to_owned(),
+            retention_ms: *ms,
+            retention_min_ms: *min,
+        });
+    Some(command::RetentionOverrides {
+        overrides: overrides.collect(),
+    })
 }

@@ -3,9 +3,10 @@
 //!
 //! Environment: `RUNS` (3), `PERIOD_S` (10) per measurement, `SOCKETS` (1000) in the room,
 //! `CONNECTS` (5000) idle connections, `ONLY` (some of
-//! `publishers,restart,replay,idle,fan_out,upgrade,durable,slow`), `NATS_SERVER` (the peer's
+//! `publishers,restart,replay,kept,idle,fan_out,upgrade,durable,slow`), `NATS_SERVER` (the peer's
 //! program), `ROOMCAST_BIN`. Data goes to `TMPDIR`: a real disk, please.
 
+mod kept;
 mod log;
 mod replay;
 
@@ -360,6 +361,9 @@ async fn run(settings: &Settings, table: &mut Table) -> io::Result<()> {
         }
         if settings.measures("replay") {
             replay::replay(table).await?;
+        }
+        if settings.measures("kept") {
+            kept::kept(settings, table).await?;
         }
         for nodes in [1, 3] {
             println!("run {run} of {}, {nodes} node(s)", settings.runs);

@@ -1,12 +1,12 @@
 //! What a snapshot leaves out: read from whoever has it, and fetched until this node has it.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use bytes::Bytes;
 
 use super::transfer::left_behind;
 use super::{Cluster, until};
-use crate::raft::{Needs, ReadError};
+use crate::raft::{Needs, Part, ReadError};
 
 /// These entries are wanted of all groups.
 struct Wanted(Range<u64>);
@@ -16,8 +16,18 @@ impl Needs for Wanted {
         self.0.start
     }
 
-    fn needs(&self, _: u32, index: u64) -> bool {
-        self.0.contains(&index)
+    fn wanted(&self, _: u32, indexes: RangeInclusive<u64>) -> Option<Vec<Part>> {
+        let part = |index| Part {
+            index,
+            number: 0,
+            bytes: u32::MAX,
+        };
+        let wanted = indexes.filter(|index| self.0.contains(index));
+        Some(wanted.map(part).collect())
+    }
+
+    fn trim(&self, _: &Bytes, _: &[u32]) -> Option<Bytes> {
+        None
     }
 }
 

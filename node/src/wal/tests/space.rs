@@ -9,14 +9,30 @@ struct Mixed {
     kept_from: u64,
 }
 
+impl Mixed {
+    fn needs(&self, index: u64) -> bool {
+        index.is_multiple_of(self.every) || index >= self.kept_from
+    }
+}
+
 impl Needs for Mixed {
     fn first(&self, _: u32) -> u64 {
         0
     }
 
-    fn needs(&self, _: u32, index: u64) -> bool {
-        index.is_multiple_of(self.every) || index >= self.kept_from
+    fn wanted(&self, _: u32, indexes: RangeInclusive<u64>) -> Option<Vec<Part>> {
+        parts(indexes.filter(|index| self.needs(*index)))
     }
+
+    fn trim(&self, payload: &Bytes, parts: &[u32]) -> Option<Bytes> {
+        trimmed(payload, parts)
+    }
+}
+
+/// What is wanted of the entry as it was written, if all of it is not still there.
+fn wanted_of(index: u64) -> Bytes {
+    let whole = payload(0, 1, index);
+    trimmed(&whole, &[wanted_bytes(index)]).unwrap_or(whole)
 }
 
 #[test]
@@ -35,16 +51,16 @@ fn a_little_that_is_kept_long_does_not_pin_the_rest() {
             kept_from: next.saturating_sub(100),
         };
         while wal.reclaim(&needs).unwrap().segments > 0 {}
-        let wanted = (0..next).filter(|index| needs.needs(0, *index));
-        let wanted: usize = wanted.map(|index| wal.group(0).bytes(index).unwrap()).sum();
+        let wanted = || (0..next).filter(|index| needs.needs(*index));
+        let bytes: usize = wanted().map(|index| wanted_of(index).len()).sum();
         if round > 10 {
             #[allow(clippy::cast_precision_loss)]
-            let ratio = wal.size().1 as f64 / wanted as f64;
+            let ratio = wal.size().1 as f64 / bytes as f64;
             worst = worst.max(ratio);
         }
-        for index in (0..next).filter(|index| needs.needs(0, *index)) {
+        for index in wanted() {
             let read = wal.group(0).read(index).unwrap().unwrap();
-            assert_eq!(read.payload, payload(0, 1, index));
+            assert!(read.payload.starts_with(&wanted_of(index)));
         }
     }
     println!("worst ratio of disk to wanted bytes: {worst:.2}");
@@ -52,6 +68,83 @@ fn a_little_that_is_kept_long_does_not_pin_the_rest() {
     wal.close();
     let wal = open(&disk).unwrap();
     for index in (0..rounds * each).step_by(25) {
+        assert!(wal.group(0).read(index).unwrap().is_some(), "{index}");
+    }
+    wal.close();
+}
+
+/// Which archives there are, and what they hold.
+fn archives(disk: &SimulatedDisk) -> Vec<(String, usize)> {
+    let is_archive = |(name, _): &(String, usize)| name.starts_with("archive-");
+    disk.files().into_iter().filter(is_archive).collect()
+}
+
+#[test]
+fn archives_hold_what_is_wanted_of_an_entry_and_are_not_written_again() {
+    let disk = SimulatedDisk::default();
+    let wal = open(&disk).unwrap();
+    for _ in 0..20 {
+        Step::Append(0, 1, 10).run(&wal).unwrap();
+    }
+    Step::Purge(0, 195).run(&wal).unwrap();
+    let all = |every| Mixed {
+        every,
+        kept_from: 200,
+    };
+    while wal.reclaim(&all(4)).unwrap().segments > 0 {}
+    let first = archives(&disk);
+    // With its frame.
+    let entry = 32 + (70 + 60);
+    let bytes = |files: &[(String, usize)]| files.iter().map(|(_, bytes)| bytes).sum::<usize>();
+    assert!(
+        (1..=50 * entry + first.len() * 64).contains(&bytes(&first)),
+        "{first:?}"
+    );
+    for _ in 0..4 {
+        assert_eq!(wal.reclaim(&all(4)).unwrap().copied, 0, "nothing is gained");
+    }
+    // Less is wanted: what was trimmed is copied once more, and then there is nothing to gain.
+    while wal.reclaim(&all(16)).unwrap().segments > 0 {}
+    let second = archives(&disk);
+    assert!(bytes(&second) * 2 < bytes(&first), "{first:?} {second:?}");
+    assert_eq!(wal.reclaim(&all(16)).unwrap().copied, 0);
+    wal.close();
+    let wal = open(&disk).unwrap();
+    for index in (0..200).step_by(16) {
+        let read = wal.group(0).read(index).unwrap().unwrap();
+        assert!(read.payload.starts_with(&wanted_of(index)), "{index}");
+    }
+    wal.close();
+}
+
+/// Nothing can be said of entries from this one on.
+struct Unjudged(u64);
+
+impl Needs for Unjudged {
+    fn first(&self, _: u32) -> u64 {
+        self.0
+    }
+
+    fn wanted(&self, _: u32, indexes: RangeInclusive<u64>) -> Option<Vec<Part>> {
+        (*indexes.end() < self.0).then(Vec::new)
+    }
+
+    fn trim(&self, _: &Bytes, _: &[u32]) -> Option<Bytes> {
+        None
+    }
+}
+
+#[test]
+fn what_nobody_can_judge_yet_stays() {
+    let disk = SimulatedDisk::default();
+    let wal = open(&disk).unwrap();
+    for _ in 0..20 {
+        Step::Append(0, 1, 10).run(&wal).unwrap();
+    }
+    Step::Purge(0, 195).run(&wal).unwrap();
+    while wal.reclaim(&Unjudged(120)).unwrap().segments > 0 {}
+    assert!(wal.group(0).read(50).unwrap().is_none());
+    for index in 120..200 {
         assert!(wal.group(0).read(index).unwrap().is_some(), "{index}");
     }
     wal.close();
@@ -85,8 +178,12 @@ impl Needs for Before {
         0
     }
 
-    fn needs(&self, _: u32, index: u64) -> bool {
-        index < self.0
+    fn wanted(&self, _: u32, indexes: RangeInclusive<u64>) -> Option<Vec<Part>> {
+        parts(indexes.filter(|index| *index < self.0))
+    }
+
+    fn trim(&self, _: &Bytes, _: &[u32]) -> Option<Bytes> {
+        None
     }
 }
 
@@ -147,8 +244,11 @@ fn nothing_that_raft_needs_goes() {
         fn first(&self, _: u32) -> u64 {
             u64::MAX
         }
-        fn needs(&self, _: u32, _: u64) -> bool {
-            false
+        fn wanted(&self, _: u32, _: RangeInclusive<u64>) -> Option<Vec<Part>> {
+            Some(Vec::new())
+        }
+        fn trim(&self, _: &Bytes, _: &[u32]) -> Option<Bytes> {
+            None
         }
     }
     for group in 0..GROUPS {
