@@ -204,7 +204,7 @@ pub const ACKNOWLEDGE_BEHIND_PERIODS: usize = 3;
 /// Bytes of a node's commands after which the state of each group is written as a snapshot, however
 /// few they are: half of what the groups retain, but no less than this. Bounds the log that no
 /// retained event needs.
-pub const SNAPSHOT_EVERY_BYTES_MIN: u64 = 64 * 1024 * 1024;
+pub const SNAPSHOT_EVERY_BYTES_MIN: u64 = 32 * 1024 * 1024;
 /// The most of them, per group.
 pub const SNAPSHOT_EVERY_BYTES: u64 = 256 * 1024 * 1024;
 /// The same on a disk that is nearly full, so that a small one comes free of what only Raft keeps.

@@ -173,10 +173,11 @@ impl Wal {
         let (whole, mut partly): (Vec<_>, Vec<_>) = removable
             .into_iter()
             .partition(|segment| segment.wanted.is_empty());
-        // Copying is worth it for a segment's worth of space, not for every little gain.
+        // Copying is worth it for what one full segment gives back that can go, not for every
+        // little gain of archives.
         let gain: u64 = partly.iter().map(Removable::gain).sum();
         let mut copied = 0;
-        if gain >= u64::from(self.shared.options.segment_bytes) {
+        if gain >= u64::from(self.shared.options.segment_bytes) / 2 {
             copied = self.archive(&partly, needs)?;
         } else {
             partly.clear();

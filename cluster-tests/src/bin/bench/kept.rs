@@ -148,6 +148,8 @@ pub(crate) async fn kept(settings: &Settings, table: &mut Table) -> io::Result<(
     let (meter, started) = (Meter::start(&cluster), Instant::now());
     let events = read_all(&cluster).await? as f64;
     let seconds = started.elapsed().as_secs_f64();
+    let known = metric(&cluster.metrics(0).await, "roomcast_events_kept", &[]);
+    table.add(&row("history: events missing"), 1, known - events);
     table.add(&row("history: events/s"), 1, events / seconds);
     table.add(
         &row("history: server CPU µs per event"),

@@ -117,6 +117,28 @@ fn archives_hold_what_is_wanted_of_an_entry_and_are_not_written_again() {
     wal.close();
 }
 
+#[test]
+fn a_single_segment_of_which_little_is_wanted_goes() {
+    let disk = SimulatedDisk::default();
+    let wal = open(&disk).unwrap();
+    let mut written = 0;
+    while wal.size().0 < 2 {
+        Step::Append(0, 1, 1).run(&wal).unwrap();
+        written += 1;
+    }
+    Step::Purge(0, written - 1).run(&wal).unwrap();
+    let needs = Mixed {
+        every: 5,
+        kept_from: u64::MAX,
+    };
+    let reclaimed = wal.reclaim(&needs).unwrap();
+    assert!(
+        reclaimed.segments == 1 && reclaimed.copied > 0,
+        "{reclaimed:?}"
+    );
+    wal.close();
+}
+
 /// Nothing can be said of entries from this one on.
 struct Unjudged(u64);
 
