@@ -35,12 +35,12 @@ pub use arguments::ArgumentError;
 pub use broadcast::{Broadcast, Unlogged};
 pub use client::{Clients, Door};
 pub use follow::{Follow, FollowOptions, Followed, What};
-pub use handler::{Admission, ConnectRequest, Event, Handler, Recovery, Rejection};
+pub use handler::{Admission, ConnectRequest, Event, ExpiredSession, Handler, Recovery, Rejection};
 pub use io::Io;
 pub use namespace::{
     Call, Connect, ConnectHandler, ConnectNext, DisconnectHandler, EventHandler, EventNext,
-    FromEvent, FromFn, FromFnLayer, IntoOutcome, Namespace, NamespaceError, Next, Outcome, Reply,
-    Routes, ServerHandler, from_fn,
+    ExpireHandler, FromEvent, FromFn, FromFnLayer, IntoOutcome, Namespace, NamespaceError, Next,
+    Outcome, Reply, Routes, ServerHandler, from_fn,
 };
 pub use namespaces::Namespaces;
 pub(crate) use operation::Place;
