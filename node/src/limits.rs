@@ -251,6 +251,11 @@ pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 pub const HISTORY_PAGE_MAX: usize = 500;
 /// Events read from the log at once for a page of history.
 pub const HISTORY_READ_EVENTS: usize = 32;
+/// Expired sessions that wait for this node's expiry handler; above, one is dropped and counted. As
+/// many as the sessions of a full node.
+pub const EXPIRIES_QUEUED_MAX: usize = 100_000;
+/// Expiry handlers at work on this node; above, the next one waits.
+pub const EXPIRIES_RUNNING_MAX: usize = 64;
 /// Followers of namespaces on this node; above, one more is refused as `overloaded`.
 pub const FOLLOWERS_MAX: usize = 256;
 /// Rooms that one follower may name; with more it is `invalid`.

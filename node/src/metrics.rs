@@ -226,6 +226,8 @@ metrics_table! {
         "Durable subscribers, by group";
     Gauge events_spared(group) "roomcast_events_spared"
         "Events kept beyond retention because durable subscribers are owed them, by group";
+    Counter expiries_dropped() "roomcast_expiries_dropped_total"
+        "Expired sessions that no handler was told of: too many waited, or there was none yet";
     Gauge followers() "roomcast_followers"
         "Followers of namespaces that this node serves";
     Counter followers_refused() "roomcast_followers_refused_total"

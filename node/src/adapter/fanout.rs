@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::acknowledge::Roll;
 use super::completion::{Attach, Attached, Completion, Failure, Opening, Outcome};
 use super::encoded::{Encoded, offset};
+use super::expiries::Expiries;
 use super::index::Index;
 use super::lease::Lease;
 use super::pending::Pending;
@@ -58,6 +59,7 @@ pub(crate) struct Fanout<S> {
     pub(crate) pending: Arc<Pending>,
     pub(crate) lease: Arc<Lease>,
     pub(crate) requests: Arc<Requests>,
+    pub(crate) expiries: Expiries,
     pub(crate) progress: Arc<Progress>,
     pub(crate) sockets: Arc<S>,
     pub(crate) index: Index,
@@ -173,6 +175,9 @@ impl<S: Sockets> Fanout<S> {
                     self.end(socket, limit.map(|_| CloseReason::SlowConsumer));
                 }
             }
+            Effect::Expired {
+                runner, session, ..
+            } if self.pending.incarnation() == runner => self.expiries.push(session),
             Effect::Op {
                 incarnation,
                 sequence,

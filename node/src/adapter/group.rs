@@ -13,6 +13,7 @@ use super::acknowledge::Roll;
 use super::catch_up::CatchUp;
 use super::completion::{Completion, Failure};
 use super::courier::{Carry, Courier};
+use super::expiries::Expiries;
 use super::fanout::{Ask, Fanout, Progress, Sockets};
 use super::history::History;
 use super::index::Index;
@@ -61,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) parser: Parser,
     pub(crate) entropy: Entropy,
     pub(crate) requests: Arc<Requests>,
+    pub(crate) expiries: Expiries,
 }
 
 impl Group {
@@ -111,6 +113,7 @@ impl Group {
             pending: Arc::clone(&pending),
             lease: Arc::clone(&lease),
             requests: Arc::clone(&parts.requests),
+            expiries: parts.expiries.clone(),
             progress: Arc::clone(&progress),
             sockets: starter,
             index: Index::default(),

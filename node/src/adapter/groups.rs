@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::acknowledge;
 use super::backends::BackendDoor;
 use super::backfill;
+use super::expiries::{self, Expiries};
 use super::group::{Group, Parts};
 use super::peers::Peers;
 use super::relay::Relay;
@@ -80,7 +81,9 @@ impl Adapter {
         let handler: Arc<dyn PeerHandler> = Arc::<Peers>::clone(&peers);
         let consensus = Consensus::start(start.consensus, start.peer, machine, handler).await?;
         let requests = Arc::new(Requests::new(node));
+        let (expiries, expired) = Expiries::new();
         let parts = Parts {
+            expiries,
             node,
             groups: consensus.group_count(),
             consensus: consensus.clone(),
@@ -113,6 +116,7 @@ impl Adapter {
         let every = start.snapshot_every_entries;
         tokio::spawn(retention::run(Arc::clone(&adapter), every));
         tokio::spawn(backfill::run(Arc::clone(&adapter)));
+        tokio::spawn(expiries::run(Arc::downgrade(&adapter), expired));
         if start.propose_settings {
             tokio::spawn(renewal::propose_settings(
                 Arc::clone(&adapter),

@@ -8,6 +8,7 @@ mod catch_up;
 mod completion;
 mod courier;
 mod encoded;
+mod expiries;
 mod fanout;
 mod forward;
 mod group;

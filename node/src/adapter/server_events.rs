@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::ids::NodeId;
+use crate::state::ExpiredSession;
 use crate::{limits, metrics};
 
 /// An event between applications: its namespace, and a JSON array, name first.
@@ -25,6 +26,9 @@ pub(crate) struct ServerEvent {
 pub(crate) trait Application: fmt::Debug + Send + Sync + 'static {
     /// Runs its handler; the answer is a JSON array.
     fn on_server_event(self: Arc<Self>, event: ServerEvent) -> BoxFuture<'static, Bytes>;
+
+    /// Runs its handler for a session that ended while it was away.
+    fn on_expired(self: Arc<Self>, session: ExpiredSession) -> BoxFuture<'static, ()>;
 }
 
 /// What came back from the other nodes.
@@ -70,10 +74,15 @@ impl ServerEvents {
         }
     }
 
+    /// The application, once there is one.
+    pub(crate) fn application(&self) -> Option<Arc<dyn Application>> {
+        self.application.get().and_then(Weak::upgrade)
+    }
+
     /// Runs the application's handler beside whatever else it does, and then what comes `after`.
     /// Above the bound, or before there is an application, the event is dropped.
     pub(crate) fn handle(&self, event: ServerEvent, after: impl FnOnce(Bytes) + Send + 'static) {
-        let application = self.application.get().and_then(Weak::upgrade);
+        let application = self.application();
         let permit = Arc::clone(&self.running).try_acquire_owned();
         let (Some(application), Ok(permit)) = (application, permit) else {
             metrics::relay_dropped("server_event").increment(1);

@@ -1,5 +1,5 @@
-//! A namespace's events and what becomes of its sockets, each exactly once, in the log's order, from
-//! an offset on: read from this node's replica and its log at the pace of whoever reads.
+//! A namespace's events and what becomes of its sockets, each exactly once, in the log's order,
+//! from an offset on: read from this node's replica and its log at the pace of whoever reads.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

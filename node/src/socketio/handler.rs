@@ -44,6 +44,14 @@ pub trait Handler: Send + Sync + 'static {
     /// words.
     async fn on_disconnect(&self, socket: &Socket, reason: &str);
 
+    /// A session of the namespace has ended while it was away: its resume window ran out, or a
+    /// limit of a durable subscriber. One node of the cluster is told, at most once: its end or an
+    /// overload loses it. Who must not miss one follows the lifecycle: see [`Io::follow`]. By
+    /// default nothing.
+    async fn on_expire(&self, io: &Io, session: ExpiredSession) {
+        let _: (&Io, ExpiredSession) = (io, session);
+    }
+
     /// An event of the application on another node: see [`Io::server_side_emit`].
     ///
     /// # Errors
@@ -55,6 +63,19 @@ pub trait Handler: Send + Sync + 'static {
             format!("there is no event {:?} here", event.name),
         ))
     }
+}
+
+/// A session that ended while it was away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiredSession {
+    /// Its socket's id.
+    pub id: String,
+    /// Its namespace, with the leading slash.
+    pub namespace: String,
+    /// Who it was, when the application said so.
+    pub identity: Option<String>,
+    /// The data that the application gave it.
+    pub data: Option<Value>,
 }
 
 /// A client that wants to connect to a namespace.

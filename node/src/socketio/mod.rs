@@ -36,13 +36,14 @@ pub use broadcast::{Broadcast, Unlogged};
 pub use client::{Clients, Door};
 pub use follow::{Follow, FollowOptions, Followed, What};
 pub use handler::{
-    Admission, ConnectRequest, Event, Handler, Recovery, Rejection, SharedHandler, Unadmitted,
+    Admission, ConnectRequest, Event, ExpiredSession, Handler, Recovery, Rejection, SharedHandler,
+    Unadmitted,
 };
 pub use io::Io;
 pub use namespace::{
     Call, Connect, ConnectHandler, ConnectNext, DisconnectHandler, EventHandler, EventNext,
-    FromEvent, FromFn, FromFnLayer, IntoOutcome, Namespace, NamespaceError, Next, Outcome, Reply,
-    Routes, ServerHandler, from_fn,
+    ExpireHandler, FromEvent, FromFn, FromFnLayer, IntoOutcome, Namespace, NamespaceError, Next,
+    Outcome, Reply, Routes, ServerHandler, from_fn,
 };
 pub use namespaces::{Namespaces, Opener};
 pub(crate) use operation::{Fate, Place};

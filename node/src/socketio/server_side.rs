@@ -12,12 +12,13 @@ use serde::Serialize;
 use super::arguments;
 use super::caught::caught;
 use super::client::Clients;
-use super::handler::Event;
+use super::handler::{Event, ExpiredSession};
 use super::io::Io;
 use super::operation::OperationError;
 use super::refusal::{Code, Refusal};
 use crate::adapter::{Application, ServerAnswers, ServerEvent};
 use crate::limits;
+use crate::state;
 
 impl Io {
     /// Sends an event to the application on every other node, which [`super::Namespace::on_server`]
@@ -91,6 +92,24 @@ impl Application for Clients {
             answer.unwrap_or_else(|| Refusal::internal().to_answer().data)
         };
         answered.boxed()
+    }
+
+    fn on_expired(self: Arc<Self>, session: state::ExpiredSession) -> BoxFuture<'static, ()> {
+        let expiring = async move {
+            let Some(handler) = self.namespaces.find(&session.namespace) else {
+                return;
+            };
+            let io = Io::new(self.adapter(), Arc::clone(&session.namespace));
+            let expired = ExpiredSession {
+                id: session.id.to_string(),
+                namespace: session.namespace.to_string(),
+                identity: session.identity.as_deref().map(str::to_owned),
+                data: serde_json::from_slice(&session.data).ok(),
+            };
+            // A panic is counted, and harms nobody.
+            let _: Option<()> = caught("expire", handler.on_expire(&io, expired)).await;
+        };
+        expiring.boxed()
     }
 }
 

@@ -60,6 +60,13 @@ pub enum Effect {
         expired: bool,
         limit: Option<SubscriberLimit>,
     },
+    /// A session has ended while it was away, and `runner` is to tell its application: the one that
+    /// owned it last, or the registered one with the lowest node id.
+    Expired {
+        position: Position,
+        runner: Incarnation,
+        session: ExpiredSession,
+    },
     /// The outcome of one operation of a batch.
     Op {
         incarnation: Incarnation,
@@ -92,6 +99,19 @@ pub enum Effect {
     },
     /// The group got its epoch.
     Founded { epoch: u64, group: GroupId },
+}
+
+/// A session that came to its end while it was away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiredSession {
+    /// The socket's id.
+    pub id: SocketId,
+    /// Its namespace, with the leading slash.
+    pub namespace: Arc<str>,
+    /// Who it was.
+    pub identity: Option<Arc<str>>,
+    /// Its data: JSON, or empty.
+    pub data: Bytes,
 }
 
 /// An event as the log holds it; `event` is a JSON array, name first.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use roomcast_proto::command;
 
-use super::effect::Effect;
+use super::effect::{Effect, ExpiredSession};
 use super::group::{GroupState, Moment};
 use super::producer::Producer;
 use super::records::LifecycleKind;
@@ -248,5 +248,29 @@ impl GroupState {
             expired: !matches!(ending, Ending::Disconnected(_)),
             limit,
         });
+        if !matches!(ending, Ending::Disconnected(_))
+            && !session.is_connected()
+            && let Some(runner) = self.runner(owner)
+        {
+            effects.push(Effect::Expired {
+                position,
+                runner,
+                session: ExpiredSession {
+                    id: socket,
+                    namespace: Arc::clone(&session.namespace),
+                    identity: session.identity.clone(),
+                    data: session.data.clone(),
+                },
+            });
+        }
+    }
+
+    /// Whose application is told of the end of a session: one that every replica finds alike.
+    fn runner(&self, owner: Incarnation) -> Option<Incarnation> {
+        if self.producers.contains_key(&owner) {
+            return Some(owner);
+        }
+        let lowest = self.producers.values().min_by_key(|producer| producer.node);
+        lowest.map(|producer| producer.incarnation)
     }
 }

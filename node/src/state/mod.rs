@@ -44,7 +44,9 @@ mod snapshot;
 
 pub use bucket::{BUCKET_COUNT, bucket_of, default_table};
 pub use cursors::ACKNOWLEDGE_EXCEPT_MAX;
-pub use effect::{AckRequest, Effect, Event, OpResult, Refusal, ResumeRefusal, Verdict};
+pub use effect::{
+    AckRequest, Effect, Event, ExpiredSession, OpResult, Refusal, ResumeRefusal, Verdict,
+};
 pub use follow::{FollowCursor, FollowItem, FollowPage, FollowQuery};
 pub use group::{ApplyError, COMMAND_VERSION, FEATURE_LEVEL, GroupState};
 pub use history::{HistoryFrom, HistoryPage};

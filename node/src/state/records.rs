@@ -164,13 +164,15 @@ impl Records {
         let mut fresh = std::mem::take(&mut self.fresh);
         // What a timer ends stands at the end of its entry, though it comes first.
         fresh.sort_by_key(|record| record.position);
+        // Of the group as a whole, whatever some of its namespaces keep.
+        let age_max_us = settings.retention_ms.saturating_mul(1000);
         let count_max = settings.lifecycle_records as usize;
         let fresh_bytes: u64 = fresh.iter().map(LifecycleRecord::bytes).sum();
         for _ in 0..fresh.len() + DROPPED_MAX {
             let Some(oldest) = self.kept.front() else {
                 break;
             };
-            let is_old = oldest.at_us.saturating_add(settings.retention_us()) <= log_time_us;
+            let is_old = oldest.at_us.saturating_add(age_max_us) <= log_time_us;
             let are_many = self.kept.len() + fresh.len() > count_max;
             if !is_old && !are_many && self.bytes + fresh_bytes <= BYTES_MAX {
                 break;

@@ -1,26 +1,33 @@
 //! Followers at three nodes: everything once, in one order, from any offset, at any node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use roomcast::config::Sources;
 use roomcast::ids::SocketId;
 use roomcast::state::{LifecycleKind, LifecycleRecord};
 use roomcast::{
-    Follow, FollowOptions, Followed, Io, Namespace, OperationError, ServeConfig, Server, Socket,
-    What,
+    ExpiredSession, Follow, FollowOptions, Followed, Io, Namespace, OperationError, ServeConfig,
+    Server, Socket, What,
 };
+use roomcast_proto::offset::Offset;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
 use crate::node::{LIMIT, Person, named};
 
+/// The ids of sessions whose expiry some node was told of.
+type Expired = Arc<Mutex<Vec<String>>>;
+
 /// Three nodes that can be stopped and started again.
 struct Nodes {
     servers: Vec<Option<Server>>,
     configs: Vec<ServeConfig>,
+    expired: Expired,
     _dirs: Vec<TempDir>,
 }
 
@@ -59,9 +66,10 @@ impl Nodes {
                 ServeConfig::check(Sources::collect(&flags, &|_| None)).expect("it is right")
             })
             .collect();
+        let expired = Expired::default();
         let starting = configs.iter().zip(bound).map(|(config, peer)| {
             let building = Server::builder(config.clone()).peer_listener(peer);
-            building.namespace("/app", application()).start()
+            building.namespace("/app", application(&expired)).start()
         });
         let started = timeout(LIMIT, join_all(starting))
             .await
@@ -72,6 +80,7 @@ impl Nodes {
         let nodes = Self {
             servers: servers.collect(),
             configs,
+            expired,
             _dirs: dirs,
         };
         for number in 0..3 {
@@ -103,7 +112,9 @@ impl Nodes {
 
     async fn start_again(&mut self, number: usize) {
         let building = Server::builder(self.configs[number].clone());
-        let starting = building.namespace("/app", application()).start();
+        let starting = building
+            .namespace("/app", application(&self.expired))
+            .start();
         let server = timeout(LIMIT, starting).await.expect("it comes back");
         let server = server.expect("it starts");
         timeout(LIMIT, server.ready()).await.expect("it is ready");
@@ -117,8 +128,15 @@ impl Nodes {
     }
 }
 
-fn application() -> Namespace {
+fn application(expired: &Expired) -> Namespace {
+    let expired = Arc::clone(expired);
     let namespace = Namespace::new()
+        .on_expire(move |io: Io, session: ExpiredSession| {
+            assert_eq!(io.namespace(), session.namespace);
+            assert_eq!(session.data, Some(json!({ "hat": "red" })));
+            expired.lock().push(session.id);
+            async {}
+        })
         .on("join", |socket: Socket, room: String| socket.join(room))
         .on("leave", |socket: Socket, room: String| socket.leave(room));
     named(namespace)
@@ -176,20 +194,15 @@ fn exactly(all: &[Followed]) -> Vec<(String, bool, String)> {
     all.iter().map(exactly).collect()
 }
 
-async fn mark(follow: &mut Follow) -> roomcast_proto::offset::Offset {
+async fn mark(follow: &mut Follow) -> Offset {
     let first = timeout(LIMIT, follow.next()).await.expect("at once");
     let first = first.expect("it is there");
     assert!(matches!(first.what, What::Mark), "{first:?}");
     first.offset
 }
 
-#[tokio::test]
-async fn every_node_tells_its_followers_the_same_once_and_goes_on_from_any_offset() {
-    let nodes = Nodes::start(&[]).await;
-    let everything = FollowOptions::default();
-    let mut follow = nodes.follow(0, &everything);
-    let start = mark(&mut follow).await;
-
+/// What two people do at three nodes; the last thing is the event `end`.
+async fn ann_and_ben_come_and_go(nodes: &Nodes) {
     let ann = Person::join(nodes.server(0), "ann").await;
     let ben = Person::join(nodes.server(1), "ben").await;
     let io = nodes.io(2);
@@ -227,7 +240,34 @@ async fn every_node_tells_its_followers_the_same_once_and_goes_on_from_any_offse
         .await
         .expect("written");
     io.emit("end", ()).await.expect("written");
+}
 
+async fn rooms_are_told_what_concerns_them(nodes: &Nodes, start: Offset) {
+    let only = |rooms: &[&str], events: bool| FollowOptions {
+        rooms: rooms.iter().map(ToString::to_string).collect(),
+        events,
+        lifecycle: !events,
+        after: Some(start),
+    };
+    for (options, expected) in [
+        (only(&["b"], false), &["ann joined b", "ann left b"][..]),
+        (only(&["a"], true), &["event [\"e\",1]"]),
+    ] {
+        let mut follow = nodes.follow(2, &options);
+        for expected in expected {
+            assert_eq!(text(&next(&mut follow).await), *expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_node_tells_its_followers_the_same_once_and_goes_on_from_any_offset() {
+    let nodes = Nodes::start(&[]).await;
+    let everything = FollowOptions::default();
+    let mut follow = nodes.follow(0, &everything);
+    let start = mark(&mut follow).await;
+
+    ann_and_ben_come_and_go(&nodes).await;
     let kicked = "ended: server namespace disconnect";
     let all = told(&mut follow).await;
     assert_eq!(
@@ -265,25 +305,11 @@ async fn every_node_tells_its_followers_the_same_once_and_goes_on_from_any_offse
             assert_eq!(exactly(&told(&mut rest).await), exactly(&all[done..]));
         }
     }
-    let only = |rooms: &[&str], events: bool| FollowOptions {
-        rooms: rooms.iter().map(ToString::to_string).collect(),
-        events,
-        lifecycle: !events,
-        after: Some(start),
-    };
-    for (options, expected) in [
-        (only(&["b"], false), &["ann joined b", "ann left b"][..]),
-        (only(&["a"], true), &["event [\"e\",1]"]),
-    ] {
-        let mut follow = nodes.follow(2, &options);
-        for expected in expected {
-            assert_eq!(text(&next(&mut follow).await), *expected);
-        }
-    }
+    rooms_are_told_what_concerns_them(&nodes, start).await;
     nodes.end().await;
 }
 
-fn after(options: &FollowOptions, offset: roomcast_proto::offset::Offset) -> FollowOptions {
+fn after(options: &FollowOptions, offset: Offset) -> FollowOptions {
     FollowOptions {
         after: Some(offset),
         ..options.clone()
@@ -362,6 +388,15 @@ async fn nothing_is_missed_and_nothing_told_twice_while_nodes_come_and_go() {
     nodes.io(1).emit("end", ()).await.expect("written");
     let all = told(&mut follow).await;
     assert_eq!(audit(records(&all)), (18, 9));
+    let expired = records(&all).filter(|record| record.kind == LifecycleKind::Expired);
+    let expired: BTreeSet<String> = expired.map(|record| record.socket.to_string()).collect();
+    let mut heard = nodes.expired.lock().clone();
+    heard.sort();
+    assert_eq!(
+        heard,
+        Vec::from_iter(expired),
+        "each is told once, to some node"
+    );
     let events = all.iter().filter(|one| matches!(one.what, What::Event(_)));
     assert_eq!(events.count(), 3);
     for number in 0..3 {

@@ -102,6 +102,14 @@ pub(crate) fn effect(effect: &Effect) -> String {
             let (at, id) = (position(*at), socket(id));
             format!("{at} {how} {id} of {owner} in {namespace}")
         }
+        Effect::Expired {
+            position: at,
+            runner,
+            session,
+        } => {
+            let (at, id) = (position(*at), socket(&session.id));
+            format!("{at} expiry of {id} is told to {runner}")
+        }
         other => batch_effect(other),
     }
 }

@@ -54,6 +54,7 @@ impl World {
             pending: Arc::default(),
             lease: Arc::new(Lease::new()),
             requests: Arc::new(Requests::new(NODE)),
+            expiries: Expiries::new().0,
             progress: Arc::default(),
             sockets: Arc::new(Nobody),
             index: Index::default(),

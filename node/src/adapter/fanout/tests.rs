@@ -49,6 +49,7 @@ fn fanout() -> Fanout<Noted> {
         pending: Arc::new(pending),
         lease: Arc::new(Lease::new()),
         requests: Arc::new(Requests::new(1)),
+        expiries: Expiries::new().0,
         progress: Arc::default(),
         sockets: Arc::default(),
         index: Index::default(),

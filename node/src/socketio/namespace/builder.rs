@@ -7,7 +7,9 @@ use roomcast_proto::socketio::args::RESERVED_EVENT_NAMES;
 use tower::{Layer, Service};
 
 use super::call::{Call, Connect};
-use super::handlers::{ConnectHandler, DisconnectHandler, EventHandler, ServerHandler};
+use super::handlers::{
+    ConnectHandler, DisconnectHandler, EventHandler, ExpireHandler, ServerHandler,
+};
 use super::middleware::{ConnectService, EventService, wrap};
 use super::routes::{Handlers, Routes};
 use crate::adapter::Answer;
@@ -136,6 +138,16 @@ impl Namespace {
         let handler = Arc::new(handler);
         self.once("on_disconnect", |handlers| {
             handlers.disconnect.replace(handler).is_some()
+        })
+    }
+
+    /// Runs for each session that ended while it was away, because its resume window ran out: on
+    /// one node of the cluster, beside everything else, and at most once. Who must not miss one
+    /// follows the lifecycle: see [`crate::Io::follow`].
+    pub fn on_expire(self, handler: impl ExpireHandler) -> Self {
+        let handler = Arc::new(handler);
+        self.once("on_expire", |handlers| {
+            handlers.expire.replace(handler).is_some()
         })
     }
 

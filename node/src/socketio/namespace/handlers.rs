@@ -13,7 +13,7 @@ use super::call::{Call, Outcome};
 use crate::adapter::Answer;
 use crate::socketio::ack::Ack;
 use crate::socketio::arguments::{self, ArgumentError};
-use crate::socketio::handler::Event;
+use crate::socketio::handler::{Event, ExpiredSession};
 use crate::socketio::io::Io;
 use crate::socketio::refusal::Refusal;
 use crate::socketio::socket::Socket;
@@ -243,5 +243,25 @@ where
 {
     fn call(&self, socket: Socket, reason: String) -> BoxFuture<'static, ()> {
         self(socket, reason).boxed()
+    }
+}
+
+/// An async function of the cluster and a session that ended while it was away.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not handle expiries",
+    note = "it is `|io: Io, session: ExpiredSession| async move {{}}`"
+)]
+pub trait ExpireHandler: Send + Sync + 'static {
+    /// Runs it.
+    fn call(&self, io: Io, session: ExpiredSession) -> BoxFuture<'static, ()>;
+}
+
+impl<F, R> ExpireHandler for F
+where
+    F: Fn(Io, ExpiredSession) -> R + Send + Sync + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    fn call(&self, io: Io, session: ExpiredSession) -> BoxFuture<'static, ()> {
+        self(io, session).boxed()
     }
 }

@@ -13,7 +13,8 @@ mod tests;
 pub use builder::{Namespace, NamespaceError};
 pub use call::{Call, Connect, Outcome};
 pub use handlers::{
-    ConnectHandler, DisconnectHandler, EventHandler, FromEvent, IntoOutcome, Reply, ServerHandler,
+    ConnectHandler, DisconnectHandler, EventHandler, ExpireHandler, FromEvent, IntoOutcome, Reply,
+    ServerHandler,
 };
 pub use middleware::{ConnectNext, EventNext, FromFn, FromFnLayer, Next, from_fn};
 pub use routes::Routes;

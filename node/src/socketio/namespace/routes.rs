@@ -11,10 +11,12 @@ use tower::service_fn;
 use tower::util::{BoxCloneSyncService, ServiceExt};
 
 use super::call::{Call, Connect, Outcome};
-use super::handlers::{ConnectHandler, DisconnectHandler};
+use super::handlers::{ConnectHandler, DisconnectHandler, ExpireHandler};
 use super::middleware::{ConnectService, EventService};
 use crate::socketio::ack::Ack;
-use crate::socketio::handler::{Admission, ConnectRequest, Event, Handler, Rejection};
+use crate::socketio::handler::{
+    Admission, ConnectRequest, Event, ExpiredSession, Handler, Rejection,
+};
 use crate::socketio::io::Io;
 use crate::socketio::refusal::{Code, Refusal};
 use crate::socketio::socket::Socket;
@@ -37,6 +39,7 @@ pub(super) struct Handlers {
     /// For every other event.
     pub(super) any: Option<Route>,
     pub(super) disconnect: Option<Arc<dyn DisconnectHandler>>,
+    pub(super) expire: Option<Arc<dyn ExpireHandler>>,
     /// Of other nodes, by name.
     pub(super) server_events: BTreeMap<String, ServerRoute>,
 }
@@ -48,6 +51,7 @@ impl fmt::Debug for Handlers {
             .field("events", &self.events.keys())
             .field("any", &self.any.is_some())
             .field("disconnect", &self.disconnect.is_some())
+            .field("expire", &self.expire.is_some())
             .finish()
     }
 }
@@ -60,6 +64,7 @@ pub struct Routes {
     events: EventService,
     connect: Option<Arc<dyn ConnectHandler>>,
     disconnect: Option<Arc<dyn DisconnectHandler>>,
+    expire: Option<Arc<dyn ExpireHandler>>,
     server_events: BTreeMap<String, ServerRoute>,
 }
 
@@ -82,7 +87,7 @@ impl Routes {
             connects = wrap(connects);
         }
         let (connect, disconnect) = (handlers.connect, handlers.disconnect);
-        let server_events = handlers.server_events;
+        let (expire, server_events) = (handlers.expire, handlers.server_events);
         let (routes, any) = (Arc::new(handlers.events), handlers.any);
         let route = service_fn(move |call: Call| {
             let route = routes.get(&call.event.name).or(any.as_ref()).cloned();
@@ -102,6 +107,7 @@ impl Routes {
             events,
             connect,
             disconnect,
+            expire,
             server_events,
         }
     }
@@ -135,6 +141,12 @@ impl Handler for Routes {
     async fn on_disconnect(&self, socket: &Socket, reason: &str) {
         if let Some(handler) = &self.disconnect {
             handler.call(socket.clone(), reason.to_owned()).await;
+        }
+    }
+
+    async fn on_expire(&self, io: &Io, session: ExpiredSession) {
+        if let Some(handler) = &self.expire {
+            handler.call(io.clone(), session).await;
         }
     }
 
