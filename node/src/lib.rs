@@ -68,6 +68,7 @@ pub use cli::serve_config;
 pub use config::ServeConfig;
 pub use socketio::{
     Ack, Admission, Answer, Answers, Broadcast, Call, Code, Connect, ConnectNext, Event, EventNext,
-    Io, Namespace, Namespaces, Operation, OperationError, Recovery, Refusal, Rejection,
-    RemoteSocket, Reply, ServerAnswers, Socket, Target, from_fn,
+    Follow, FollowOptions, Followed, Io, Namespace, Namespaces, Operation, OperationError,
+    Recovery, Refusal, Rejection, RemoteSocket, Reply, ServerAnswers, Socket, Target, What,
+    from_fn,
 };

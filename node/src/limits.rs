@@ -245,6 +245,14 @@ pub const PAGE_BYTES_MAX: usize = 256 * 1024;
 pub const HISTORY_PAGE_MAX: usize = 500;
 /// Events read from the log at once for a page of history.
 pub const HISTORY_READ_EVENTS: usize = 32;
+/// Followers of namespaces on this node; above, one more is refused as `overloaded`.
+pub const FOLLOWERS_MAX: usize = 256;
+/// Rooms that one follower may name; with more it is `invalid`.
+pub const FOLLOW_ROOMS_MAX: usize = 100;
+/// Events, and records of what became of sockets, that a follower holds at once.
+pub const FOLLOW_PAGE_MAX: usize = 256;
+/// How often a follower is told at least how far it has come, also when nothing concerns it.
+pub const FOLLOW_MARK_EVERY: Duration = Duration::from_secs(3);
 /// Handlers at work on this node for events of the application on other nodes; above, such an event
 /// is dropped, and its answer missed.
 pub const SERVER_EVENTS_RUNNING_MAX: usize = 1024;

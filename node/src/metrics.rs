@@ -224,6 +224,14 @@ metrics_table! {
         "Durable subscribers, by group";
     Gauge events_spared(group) "roomcast_events_spared"
         "Events kept beyond retention because durable subscribers are owed them, by group";
+    Gauge followers() "roomcast_followers"
+        "Followers of namespaces that this node serves";
+    Counter followers_refused() "roomcast_followers_refused_total"
+        "Followers refused because this node has as many as it may have";
+    Counter follower_gaps() "roomcast_follower_gaps_total"
+        "Times a follower was told of a gap: what it had to be told was not kept any more";
+    Gauge lifecycle_records(group) "roomcast_lifecycle_records"
+        "Records of what became of sessions that followers can still be told, by group";
     Counter subscribers_ended(limit) "roomcast_subscribers_ended_total"
         "Durable subscribers that ended as this node saw, by limit: window, events, bytes";
     Gauge lease_held(group) "roomcast_lease_held"

@@ -6,7 +6,7 @@ use std::time::Duration;
 use prost::Message;
 use roomcast_proto::command::{self, Op, Settings, SocketRef, op::Kind};
 use roomcast_proto::socketio::Parser;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::acknowledge::Roll;
@@ -140,6 +140,11 @@ impl Group {
     #[must_use]
     pub fn view(&self) -> GroupState {
         self.replica.view()
+    }
+
+    /// Tells the index of every entry that this node applies; a view taken then has it.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.replica.applied()
     }
 
     /// Largest event, payload and attachments together, as the replicated settings say.

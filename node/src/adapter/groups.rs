@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use roomcast_proto::command::Settings;
 use roomcast_proto::peer;
 use roomcast_proto::socketio::Parser;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::acknowledge;
 use super::backends::BackendDoor;
@@ -58,6 +58,8 @@ pub struct Adapter {
     relay: Relay,
     backends: BackendDoor,
     peers: Arc<Peers>,
+    /// One permit per follower.
+    followers: Arc<Semaphore>,
 }
 
 impl Adapter {
@@ -104,6 +106,7 @@ impl Adapter {
             relay,
             backends: BackendDoor::default(),
             peers: Arc::clone(&peers),
+            followers: Arc::new(Semaphore::new(limits::FOLLOWERS_MAX)),
         });
         peers.serve(&adapter);
         tokio::spawn(renewal::run(Arc::clone(&adapter)));
@@ -155,6 +158,11 @@ impl Adapter {
     /// node have for sure.
     pub fn acknowledge(self: &Arc<Self>, every: Duration) {
         tokio::spawn(acknowledge::run(Arc::clone(self), every));
+    }
+
+    /// A place for one follower more, if there is one.
+    pub(crate) fn place_for_follower(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.followers).try_acquire_owned().ok()
     }
 
     /// How the clients of this node speak.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::RwLock;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::ids::GroupId;
 use crate::raft::{Committed, FrozenState, RestoreError, StateMachine};
@@ -39,6 +39,8 @@ pub(crate) struct Replica {
     bytes_applied: AtomicU64,
     /// Snapshots that replaced the state.
     restores: AtomicU64,
+    /// The index of the last entry applied, for whoever waits for the next one.
+    applied: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Replica {
@@ -60,7 +62,13 @@ impl Replica {
             entries_applied: crate::metrics::entries_applied(),
             bytes_applied: AtomicU64::new(0),
             restores: AtomicU64::new(0),
+            applied: watch::Sender::new(0),
         }
+    }
+
+    /// Tells of every entry that is applied; a view taken then has it.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
     }
 
     /// From here on effects are reported.
@@ -127,6 +135,7 @@ impl StateMachine for Replica {
     async fn apply(&self, entries: Vec<Committed>) {
         for committed in entries {
             let effects = self.apply_one(&committed);
+            self.applied.send_replace(committed.index);
             self.entries_applied.increment(1);
             let bytes = committed.command.len() as u64;
             self.bytes_applied.fetch_add(bytes, Ordering::Relaxed);
@@ -152,7 +161,9 @@ impl StateMachine for Replica {
             .map_err(|error| RestoreError(error.to_string()))??;
         self.epoch
             .store(state.epoch().unwrap_or(0), Ordering::Release);
+        let index = state.position().index;
         *self.state.write() = state;
+        self.applied.send_replace(index);
         self.restores.fetch_add(1, Ordering::Release);
         self.report(Applied::Restored).await;
         Ok(())

@@ -52,6 +52,7 @@ fn states(adapter: &Adapter) {
         metrics::events_kept(label.clone()).set(counts.events as f64);
         metrics::events_spared(label.clone()).set(counts.spared as f64);
         metrics::subscribers(label.clone()).set(counts.subscribers as f64);
+        metrics::lifecycle_records(label.clone()).set(view.record_count() as f64);
         let lag = Duration::from_micros(view.lag_us());
         metrics::acknowledge_lag_seconds(label).set(lag.as_secs_f64());
     }

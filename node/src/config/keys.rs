@@ -261,6 +261,13 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         Cluster,
+        "lifecycle-records",
+        "N",
+        Some("50000"),
+        "How many connects, joins, leaves and so on a group remembers for followers; 0: none",
+    ),
+    key(
+        Cluster,
         "lease",
         "TIME",
         Some("5s"),

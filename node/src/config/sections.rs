@@ -45,6 +45,8 @@ pub struct ClusterSettings {
     pub subscriber_bytes: u64,
     /// Durable subscribers of a namespace.
     pub subscribers_max: u32,
+    /// Records of what became of sessions that a group keeps.
+    pub lifecycle_records: u32,
     /// How long a silent incarnation keeps its sessions (DESIGN, section 4, Leases).
     pub lease: Duration,
 }
@@ -73,6 +75,7 @@ impl ClusterSettings {
             subscriber_events: self.subscriber_events,
             subscriber_bytes: self.subscriber_bytes,
             subscribers_max: self.subscribers_max,
+            lifecycle_records: Some(self.lifecycle_records),
         }
     }
 
@@ -94,6 +97,7 @@ impl ClusterSettings {
         let subscriber_events = reader.number("subscriber-events", 1..=100_000_000);
         let subscriber_bytes = reader.bytes("subscriber-bytes", 1 << 10..=1 << 40);
         let subscribers_max = reader.small("subscribers-max", 1..=100_000);
+        let lifecycle_records = reader.small("lifecycle-records", 0..=1_000_000);
         let lease = reader.duration("lease", second..=Duration::from_secs(60));
         Some(Self {
             retention: retention?,
@@ -111,6 +115,7 @@ impl ClusterSettings {
             subscriber_events: subscriber_events?,
             subscriber_bytes: subscriber_bytes?,
             subscribers_max: subscribers_max?,
+            lifecycle_records: lifecycle_records?,
             lease: lease?,
         })
     }

@@ -231,6 +231,7 @@ subscriber-window | 0s | `0ms` is out of bounds => 1s to 365d
 subscriber-events | 0 | `0` is out of bounds => 1 to 100000000
 subscriber-bytes | 1 | `1B` is out of bounds => 1KiB to 1024GiB
 subscribers-max | 0 | `0` is out of bounds => 1 to 100000
+lifecycle-records | 1000001 | `1000001` is out of bounds => 0 to 1000000
 lease | 61s | `61s` is out of bounds => 1s to 1m
 parser | bson | `bson` is no parser => json or msgpack
 ping-interval-ms | 25s | `25s` is no whole number => 100 to 600000

@@ -9,6 +9,7 @@ mod caught;
 mod client;
 mod connect;
 mod dispatch;
+mod follow;
 mod handler;
 mod io;
 mod moving;
@@ -33,6 +34,7 @@ pub use ack::Ack;
 pub use arguments::ArgumentError;
 pub use broadcast::{Broadcast, Unlogged};
 pub use client::{Clients, Door};
+pub use follow::{Follow, FollowOptions, Followed, What};
 pub use handler::{
     Admission, ConnectRequest, Event, Handler, Recovery, Rejection, SharedHandler, Unadmitted,
 };

@@ -8,6 +8,7 @@ use roomcast_proto::command;
 use super::effect::{Effect, OpResult, Refusal};
 use super::group::{GroupState, Moment};
 use super::operations::{bytes16, distinct};
+use super::records::LifecycleKind;
 use super::session::{Presence, Session};
 use super::subscribers::{SubscriberName, Subscription};
 use crate::ids::{Pid, Position, SocketId};
@@ -48,6 +49,8 @@ impl GroupState {
         self.namespace_mut(&name)
             .cursors_mut(session.subscription.is_some())
             .add(session.place());
+        self.note(moment.position, &session, LifecycleKind::Connected);
+        self.note_joined(moment.position, &session, &rooms);
         self.sessions.insert(id, Arc::new(session));
         if let Some(pid) = pid {
             self.pids.insert(pid, id);
@@ -106,7 +109,11 @@ impl GroupState {
             return Err(Refusal::Invalid);
         }
         let namespace = Arc::from(connect.namespace.as_str());
-        self.end_subscriber(position, &namespace, &name, effects);
+        let reason = match connect.end_subscriber {
+            true => "subscriber ended",
+            false => "subscriber replaced",
+        };
+        self.end_subscriber((position, reason), &namespace, &name, effects);
         Ok(Some(name).filter(|_| !connect.end_subscriber))
     }
 }

@@ -55,6 +55,7 @@ pub(super) fn write_settings(out: &mut Writer, settings: &Settings) {
         subscriber_events,
         subscriber_bytes,
         subscribers_max,
+        lifecycle_records,
     } = *settings;
     for value in [
         retention_ms,
@@ -80,6 +81,7 @@ pub(super) fn write_settings(out: &mut Writer, settings: &Settings) {
     out.int(subscriber_events);
     out.int(subscriber_bytes);
     out.int(u64::from(subscribers_max));
+    out.int(u64::from(lifecycle_records));
 }
 
 /// Settings as format `version` has them.
@@ -113,6 +115,10 @@ pub(super) fn read_settings(from: &mut Reader<'_>, version: u8) -> Result<Settin
         subscriber_events: from.int()?,
         subscriber_bytes: from.int()?,
         subscribers_max: from.int32()?,
+        lifecycle_records: match version {
+            4 => settings.lifecycle_records,
+            _ => from.int32()?,
+        },
         ..settings
     })
 }

@@ -15,6 +15,7 @@ use super::forgotten::Forgotten;
 use super::limited::Limited;
 use super::namespace::Namespace;
 use super::producer::Producer;
+use super::records::Records;
 use super::session::Session;
 use super::settings::Settings;
 use super::timers::Timers;
@@ -94,6 +95,8 @@ pub struct GroupState {
     pub(super) dormant: OrdSet<(Position, Arc<str>)>,
     /// Floors of deleted namespaces.
     pub(super) forgotten: Forgotten,
+    /// What became of sessions lately.
+    pub(super) records: Records,
     /// What is due when.
     pub(super) timers: Timers,
     /// Which namespaces are looked at for early drops when; what is due may wait for later entries.
@@ -149,6 +152,7 @@ impl GroupState {
             namespaces: OrdMap::new(),
             dormant: OrdSet::new(),
             forgotten: Forgotten::default(),
+            records: Records::default(),
             timers: Timers::default(),
             looks: Timers::default(),
         }
@@ -235,6 +239,7 @@ impl GroupState {
         }
         self.run_looks();
         self.end_overrun(moment, &mut effects);
+        self.settle_records();
         Ok(effects)
     }
 
@@ -267,6 +272,9 @@ impl GroupState {
             return;
         };
         self.settings = self.settings.with(proposed);
+        if self.settings.lifecycle_records == 0 {
+            self.records.clear();
+        }
         let names: Vec<_> = self.namespaces.keys().cloned().collect();
         for name in names {
             let settings = self.settings;

@@ -7,6 +7,7 @@ use roomcast_proto::command;
 use super::effect::Effect;
 use super::group::{GroupState, Moment};
 use super::producer::Producer;
+use super::records::LifecycleKind;
 use super::session::Presence;
 use super::subscribers::SubscriberLimit;
 use super::timers::TimerKey;
@@ -17,6 +18,33 @@ const EXPIRED_MAX: usize = 10_000;
 /// Incarnations that ended, remembered so that a late `Register` cannot revive one (its old batches
 /// would then count as new).
 const RETIRED_MAX: usize = 1024;
+
+/// Why a session ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ending<'a> {
+    /// Somebody wanted it to, or its transport went and it is not recoverable.
+    Disconnected(&'a str),
+    /// Its resume window ran out.
+    Expired,
+    /// It is a durable subscriber beyond one of its limits.
+    Limit(SubscriberLimit),
+}
+
+impl Ending<'_> {
+    /// What the records say of it.
+    fn kind(self) -> LifecycleKind {
+        let reason = match self {
+            Self::Disconnected(reason) => reason,
+            Self::Limit(SubscriberLimit::Events) => "subscriber limit: events",
+            Self::Limit(SubscriberLimit::Bytes) => "subscriber limit: bytes",
+            Self::Expired | Self::Limit(SubscriberLimit::Window) => {
+                return LifecycleKind::Expired;
+            }
+        };
+        let reason = reason.into();
+        LifecycleKind::Disconnected { reason }
+    }
+}
 
 impl GroupState {
     pub(super) fn register(
@@ -63,7 +91,7 @@ impl GroupState {
             self.retired.pop_front();
         }
         for socket in &sessions {
-            self.lose_transport(moment, socket, effects);
+            self.lose_transport(moment, socket, "node lost", effects);
         }
         // Last: its sessions took along how far they followed it.
         self.producers.remove(&incarnation);
@@ -85,7 +113,7 @@ impl GroupState {
             return self.end_at_limit(position, socket, SubscriberLimit::Window, effects);
         }
         let pid = session.and_then(|session| session.pid);
-        self.end_session(position, socket, true, effects);
+        self.end_session(position, socket, Ending::Expired, effects);
         self.remember_expired(pid);
     }
 
@@ -102,7 +130,7 @@ impl GroupState {
         };
         let (pid, namespace) = (session.pid, Arc::clone(&session.namespace));
         let name = session.subscriber_name();
-        self.end(position, socket, (true, Some(limit)), effects);
+        self.end_session(position, socket, Ending::Limit(limit), effects);
         self.remember_expired(pid);
         if let Some(name) = name {
             self.limited.remember(namespace, name, position);
@@ -122,19 +150,22 @@ impl GroupState {
         }
     }
 
-    /// A session's transport is gone: it goes away, or ends when it is not recoverable. True when
-    /// it went away. The caller takes care of the owner's index if the owner goes on.
+    /// A session's transport is gone: it goes away, or ends for this reason when it is not
+    /// recoverable. True when it went away. The caller takes care of the owner's index if the owner
+    /// goes on.
     pub(super) fn lose_transport(
         &mut self,
         moment: Moment,
         socket: &SocketId,
+        reason: &'static str,
         effects: &mut Vec<Effect>,
     ) -> bool {
         let Some(session) = self.sessions.get(socket) else {
             return false;
         };
         if !session.recoverable {
-            self.end_session(moment.position, socket, false, effects);
+            let ending = Ending::Disconnected(reason);
+            self.end_session(moment.position, socket, ending, effects);
             return false;
         }
         let window_us = match session.subscription {
@@ -149,6 +180,7 @@ impl GroupState {
             session.held = None;
         });
         self.timers.arm(expires_us, TimerKey::Session(*socket));
+        self.note_of(moment.position, socket, LifecycleKind::Away);
         if let Some(producer) = self.producers.get_mut(&owner) {
             producer.sessions.remove(socket);
         }
@@ -160,17 +192,7 @@ impl GroupState {
         &mut self,
         position: Position,
         socket: &SocketId,
-        expired: bool,
-        effects: &mut Vec<Effect>,
-    ) {
-        self.end(position, socket, (expired, None), effects);
-    }
-
-    fn end(
-        &mut self,
-        position: Position,
-        socket: &SocketId,
-        (expired, limit): (bool, Option<SubscriberLimit>),
+        ending: Ending<'_>,
         effects: &mut Vec<Effect>,
     ) {
         if self.sparing.contains(socket) {
@@ -204,7 +226,13 @@ impl GroupState {
                 namespace.remove_member(room, socket);
             }
         });
+        self.note_left(position, &session, &rooms);
+        self.note(position, &session, ending.kind());
         let (socket, owner) = (*socket, session.owner);
+        let limit = match ending {
+            Ending::Limit(limit) => Some(limit),
+            Ending::Expired | Ending::Disconnected(_) => None,
+        };
         effects.push(Effect::Left {
             position,
             socket,
@@ -217,7 +245,7 @@ impl GroupState {
             socket,
             owner,
             namespace: name,
-            expired,
+            expired: !matches!(ending, Ending::Disconnected(_)),
             limit,
         });
     }

@@ -10,9 +10,13 @@ use roomcast_proto::command::op::Kind;
 
 use super::effect::{Effect, OpResult, Refusal};
 use super::group::{GroupState, Moment};
+use super::lifecycle::Ending;
 use super::producer::{AppliedBatch, Turn};
 use super::session::Session;
 use crate::ids::{Incarnation, Position, SocketId};
+
+/// Bytes of the reason for a disconnect that are kept of it. Part of the format.
+const REASON_BYTES_MAX: usize = 256;
 
 impl GroupState {
     pub(super) fn apply_batch(
@@ -111,7 +115,7 @@ impl GroupState {
             Kind::DisconnectSockets(disconnect) => {
                 self.disconnect_sockets(moment, &disconnect, effects)
             }
-            Kind::SetData(set) => self.set_data(&set),
+            Kind::SetData(set) => self.set_data(moment, &set),
         };
         result.unwrap_or_else(OpResult::Refused)
     }
@@ -178,6 +182,8 @@ impl GroupState {
         for room in &rooms {
             session.open(Arc::clone(room), position);
         }
+        let session = Arc::clone(&self.sessions[socket]);
+        self.note_joined(position, &session, &rooms);
         effects.push(Effect::Joined {
             position,
             socket: *socket,
@@ -235,6 +241,8 @@ impl GroupState {
             session.close(room, position, last_event, newest);
         }
         session.prune(oldest);
+        let session = Arc::clone(&self.sessions[socket]);
+        self.note_left(position, &session, &rooms);
         self.note_leaver(socket);
         effects.push(Effect::Left {
             position,
@@ -257,7 +265,7 @@ impl GroupState {
     }
 
     fn go_away(&mut self, moment: Moment, socket: SocketId, effects: &mut Vec<Effect>) {
-        if self.lose_transport(moment, &socket, effects) {
+        if self.lose_transport(moment, &socket, "transport close", effects) {
             let Moment {
                 position,
                 incarnation: owner,
@@ -282,7 +290,8 @@ impl GroupState {
         if disconnect.by_client && is_subscriber {
             self.go_away(moment, socket, effects);
         } else {
-            self.end_session(moment.position, &socket, false, effects);
+            let ending = Ending::Disconnected(cut(&disconnect.reason));
+            self.end_session(moment.position, &socket, ending, effects);
         }
         Ok(OpResult::Done)
     }
@@ -310,6 +319,13 @@ impl GroupState {
         let fits = count <= self.settings.rooms_per_socket_max as usize;
         if fits { Ok(()) } else { Err(Refusal::Limit) }
     }
+}
+
+/// As much of a reason as is kept.
+fn cut(reason: &str) -> &str {
+    let fits = |end: &usize| reason.is_char_boundary(*end);
+    let end = (0..=reason.len().min(REASON_BYTES_MAX)).rev().find(fits);
+    &reason[..end.unwrap_or(0)]
 }
 
 /// The names that pass, each once, in their first order.

@@ -10,6 +10,7 @@ use super::effect::{Effect, OpResult, ResumeRefusal, Verdict};
 use super::group::{GroupState, Moment};
 use super::namespace::Namespace;
 use super::operations::bytes16;
+use super::records::LifecycleKind;
 use super::session::{Presence, Session};
 use super::subscribers::SubscriberName;
 use super::timers::TimerKey;
@@ -184,6 +185,7 @@ impl GroupState {
         match old_presence {
             Presence::Away { expires_us } => {
                 self.timers.cancel(expires_us, TimerKey::Session(socket));
+                self.note_of(position, &socket, LifecycleKind::Back);
             }
             Presence::Connected => {
                 if let Some(producer) = self.producers.get_mut(&old_owner) {

@@ -46,6 +46,8 @@ pub struct Settings {
     pub subscriber_bytes: u64,
     /// Durable subscribers of a namespace; one more is refused.
     pub subscribers_max: u32,
+    /// What became of sessions: records kept of it in the group, the oldest go first; 0: none.
+    pub lifecycle_records: u32,
 }
 
 impl Settings {
@@ -67,6 +69,7 @@ impl Settings {
         subscriber_events: 10_000,
         subscriber_bytes: 64 << 20,
         subscribers_max: 1_000,
+        lifecycle_records: 50_000,
     };
 
     /// These settings with the proposed ones put in, value by value. A zero or absurd value keeps
@@ -124,6 +127,10 @@ impl Settings {
                 1..=1 << 50,
             ),
             subscribers_max: pick(self.subscribers_max, proposed.subscribers_max, 1..=100_000),
+            lifecycle_records: match proposed.lifecycle_records {
+                None => self.lifecycle_records,
+                Some(count) => pick(self.lifecycle_records, count, 0..=1_000_000),
+            },
             ..self
         }
     }
@@ -148,6 +155,7 @@ impl Settings {
             subscriber_events: self.subscriber_events,
             subscriber_bytes: self.subscriber_bytes,
             subscribers_max: self.subscribers_max,
+            lifecycle_records: Some(self.lifecycle_records),
         }
     }
 

@@ -16,6 +16,7 @@ use super::encoding::{
 use super::group::{FEATURE_LEVEL, GroupState};
 use super::limited::Limited;
 use super::namespace::{EventMeta, Namespace};
+use super::records::Records;
 use super::room::{Room, Track};
 use super::session::{Presence, Session};
 use super::subscribers::Spared;
@@ -24,8 +25,8 @@ use crate::ids::Pid;
 
 const MAGIC: &[u8; 4] = b"RCGS";
 /// The format that is written. Still read are 1, without `namespaces_max`, 2, without what
-/// acknowledgements need, and 3, without durable subscribers.
-const VERSION: u8 = 4;
+/// acknowledgements need, 3, without durable subscribers, and 4, without lifecycle records.
+const VERSION: u8 = 5;
 
 /// Why bytes are not a snapshot that this build can use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +72,7 @@ impl GroupState {
         self.expired.iter().for_each(|pid| out.raw(&pid.0));
         write_forgotten(&mut out, &self.forgotten);
         self.limited.write(&mut out);
+        self.records.write(&mut out);
         out.count(self.namespaces.len());
         for namespace in self.namespaces.values() {
             self.write_namespace(&mut out, namespace);
@@ -121,6 +123,10 @@ impl GroupState {
         if version > 3 {
             state.limited = Limited::read(&mut from)?;
         }
+        state.records = match version {
+            1..=4 => Records::starting_at(state.position()),
+            _ => Records::read(&mut from)?,
+        };
         for _ in 0..from.count()? {
             state.read_namespace(&mut from, version)?;
         }

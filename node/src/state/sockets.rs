@@ -6,8 +6,10 @@ use roomcast_proto::command;
 
 use super::effect::{Effect, OpResult, Refusal};
 use super::group::{GroupState, Moment};
+use super::lifecycle::Ending;
 use super::operations::{bytes16, distinct};
 use super::publish::TARGETS_MAX;
+use super::records::LifecycleKind;
 use crate::ids::SocketId;
 
 /// Memberships that one operation may change, or sessions that it may end: every replica stops for
@@ -77,12 +79,17 @@ impl GroupState {
                     close: disconnect.close,
                 });
             }
-            self.end_session(moment.position, &socket, false, effects);
+            let ending = Ending::Disconnected("server namespace disconnect");
+            self.end_session(moment.position, &socket, ending, effects);
         }
         Ok(OpResult::Done)
     }
 
-    pub(super) fn set_data(&mut self, set: &command::SetData) -> Result<OpResult, Refusal> {
+    pub(super) fn set_data(
+        &mut self,
+        moment: Moment,
+        set: &command::SetData,
+    ) -> Result<OpResult, Refusal> {
         let id = SocketId(bytes16(&set.socket_id)?);
         if set.data.len() > DATA_BYTES_MAX {
             return Err(Refusal::Limit);
@@ -91,8 +98,12 @@ impl GroupState {
         if *session.namespace != *set.namespace {
             return Err(Refusal::Stale);
         }
+        if session.data == set.data {
+            return Ok(OpResult::Done);
+        }
         // Copied: a slice would keep the whole entry in memory.
         self.session_mut(&id).data = Bytes::copy_from_slice(&set.data);
+        self.note_of(moment.position, &id, LifecycleKind::Updated);
         Ok(OpResult::Done)
     }
 

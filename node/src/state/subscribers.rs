@@ -24,6 +24,7 @@ use imbl::{OrdMap, OrdSet, Vector};
 use super::cursors::Cursors;
 use super::effect::{Effect, Refusal};
 use super::group::{GroupState, Moment};
+use super::lifecycle::Ending;
 use super::namespace::{EventMeta, Namespace};
 use super::session::Session;
 use crate::ids::{Incarnation, Position, SocketId};
@@ -320,10 +321,11 @@ impl GroupState {
         }
     }
 
-    /// The session that has a name gives it up and ends, for another one or for good.
+    /// The session that has a name gives it up and ends, for another one or for good, as `reason`
+    /// says.
     pub(super) fn end_subscriber(
         &mut self,
-        position: Position,
+        (position, reason): (Position, &str),
         namespace: &Arc<str>,
         name: &SubscriberName,
         effects: &mut Vec<Effect>,
@@ -341,7 +343,7 @@ impl GroupState {
                 generation,
             });
         }
-        self.end_session(position, &id, false, effects);
+        self.end_session(position, &id, Ending::Disconnected(reason), effects);
     }
 }
 

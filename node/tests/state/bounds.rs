@@ -80,8 +80,8 @@ fn a_client_that_joins_and_leaves_without_end_costs_itself_a_resume_only() {
         group.ops(&round);
     }
     let bytes = group.state.encode().len();
-    // 1,500 events of some 12 bytes each, 1,024 intervals of some 15.
-    assert!(bytes < 60_000, "{bytes}");
+    // 1,500 events of some 12 bytes each, 1,024 intervals of some 15, 3,000 records of some 25.
+    assert!(bytes < 120_000, "{bytes}");
     let last = group.index;
     // From the very first, from just before the oldest interval kept, and from its end.
     let results = group.ops(&["resume p1 /chat"]);
@@ -380,4 +380,56 @@ fn names_are_charged_like_the_bytes_they_take() {
     // Named twice is named once.
     group.ops(&["publish server / to=a,a except=b,b x"]);
     assert_eq!(charged(&group), 2 * (64 + 40_000 + 1) + 64 + 33 + 33 + 1);
+}
+
+#[test]
+fn records_beyond_the_limit_go_no_faster_than_they_come_and_a_thousand() {
+    let mut group = Group::new();
+    group.line("configure lifecycle_records=10");
+    for number in 1..=3 {
+        group.ops(&[&format!("connect s{number} pid=p{number} /")]);
+    }
+    let rooms: Vec<String> = (0..1000).map(|number| format!("r{number}")).collect();
+    let join = format!("sockets-join / {}", rooms.join(" "));
+    assert_eq!(group.ops(&[&join]), [OpResult::Done]);
+    assert_eq!(
+        group.state.record_count(),
+        3000,
+        "what one entry has written is whole"
+    );
+    group.line("tick");
+    assert_eq!(group.state.record_count(), 3000 - 1024);
+    group.ops(&["disconnect s1#1"]);
+    assert_eq!(
+        group.state.record_count(),
+        1001,
+        "as many as came, and no more than are left"
+    );
+    group.line("tick");
+    group.line("tick");
+    assert_eq!(group.state.record_count(), 10);
+}
+
+#[test]
+fn records_are_bounded_by_their_bytes_too() {
+    let mut group = Group::new();
+    group.line("configure lifecycle_records=1000000");
+    let data = "1".repeat(4096);
+    for number in 0..20_000_u32 {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        let connect = command::Connect {
+            id: Bytes::copy_from_slice(&id),
+            namespace: "/".to_owned(),
+            data: Bytes::copy_from_slice(data.as_bytes()),
+            ..command::Connect::default()
+        };
+        let kind = Some(Kind::Connect(connect));
+        group.batch(vec![command::Op { kind }]);
+    }
+    let charged = group.state.record_count() * (160 + 4096);
+    assert!(
+        (60 << 20..=(64 << 20) + 5000).contains(&charged),
+        "{charged}"
+    );
 }

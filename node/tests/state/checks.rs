@@ -27,6 +27,7 @@ impl World {
             sessions.iter().for_each(|id| self.check_owed(id, after));
             self.check_histories(after);
         }
+        self.check_followers(salt);
         for room in ROOMS {
             self.check_members(room);
         }

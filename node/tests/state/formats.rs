@@ -48,7 +48,7 @@ fn earlier_formats_have_the_defaults_of_what_they_lack() {
         assert_eq!(state.acknowledged("/a"), cursors[0]);
         assert_eq!(state.acknowledged("/b"), cursors[1]);
         let new = state.encode();
-        assert_eq!(new[4], 4);
+        assert_eq!(new[4], 5);
         assert_eq!(GroupState::decode(&new), Ok(state));
     }
 }

@@ -3,9 +3,11 @@
 
 mod bounds;
 mod checks;
+mod followers;
 mod formats;
 mod model;
 mod model_operations;
+mod model_records;
 mod model_sockets;
 mod print;
 mod properties;

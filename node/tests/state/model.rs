@@ -6,12 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use roomcast::ids::{Position, SocketId};
 use roomcast::state::Settings;
 
+use crate::model_records::ModelRecords;
+
 /// A session and all its memberships.
 #[derive(Debug, Clone)]
 pub(crate) struct ModelSession {
     pub(crate) pid: Vec<u8>,
     pub(crate) namespace: String,
     pub(crate) identity: Option<String>,
+    pub(crate) data: Vec<u8>,
     pub(crate) recoverable: bool,
     pub(crate) connect: Position,
     pub(crate) generation: u64,
@@ -76,6 +79,9 @@ pub(crate) struct Model {
     pub(crate) limited: BTreeSet<(String, Option<String>, String)>,
     pub(crate) events: Vec<ModelEvent>,
     pub(crate) keys: Vec<ModelKey>,
+    /// The present entry.
+    pub(crate) index: u64,
+    pub(crate) records: ModelRecords,
 }
 
 impl ModelSession {
@@ -123,6 +129,8 @@ impl Model {
             limited: BTreeSet::new(),
             events: Vec::new(),
             keys: Vec::new(),
+            index: 0,
+            records: ModelRecords::default(),
         }
     }
 
@@ -137,9 +145,11 @@ impl Model {
             .filter(|(_, s)| is_due(s))
             .map(|(id, _)| *id)
             .collect();
+        let before = self.sessions.clone();
         for id in due {
             self.expire(id);
         }
+        self.note(Position::new(self.index, u32::MAX), &before, "expired");
         self.enforce();
     }
 
@@ -205,10 +215,13 @@ impl Model {
         for id in ids {
             let spared = self.spared(&id);
             let bytes: u64 = spared.iter().map(|event| event.bytes).sum();
-            if spared.len() as u64 > self.settings.subscriber_events
-                || bytes > self.settings.subscriber_bytes
-            {
+            let too_many = spared.len() as u64 > self.settings.subscriber_events;
+            if too_many || bytes > self.settings.subscriber_bytes {
+                let limit = if too_many { "events" } else { "bytes" };
+                let before = self.sessions.clone();
                 self.expire(id);
+                let ending = format!("disconnected (subscriber limit: {limit})");
+                self.note(Position::new(self.index, u32::MAX), &before, &ending);
             }
         }
     }
@@ -336,6 +349,8 @@ impl Model {
             }
             !lost || session.recoverable
         });
+        let at = Position::new(self.index, 0);
+        self.note(at, &model.sessions, "disconnected (node lost)");
     }
 
     /// Was anything that reached the session after `start` dropped? Excepts are not looked at, and

@@ -7,6 +7,7 @@ use roomcast::state::{OpResult, Refusal, ResumeRefusal, Verdict};
 use roomcast_proto::command::{self, op::Kind, resume::Offset};
 
 use crate::model::{Model, ModelEvent, ModelKey, ModelSession};
+use crate::model_records::ending;
 
 /// Namespace, identity and name of a durable subscriber.
 type Key = (String, Option<String>, String);
@@ -14,6 +15,7 @@ type Key = (String, Option<String>, String);
 impl Model {
     /// One operation of an accepted batch.
     pub(crate) fn operate(&mut self, incarnation: u64, at: Position, op: &command::Op) -> OpResult {
+        let before = self.sessions.clone();
         let outcome = match op.kind.as_ref().expect("a kind") {
             Kind::Connect(connect) => self.connect(incarnation, at, connect),
             Kind::Resume(resume) => Ok(OpResult::Resume(match self.resume(at, resume) {
@@ -37,11 +39,17 @@ impl Model {
             }
             Kind::SetData(set) => {
                 let id = SocketId(set.socket_id.as_ref().try_into().expect("16 bytes"));
-                let session = self.sessions.get(&id);
-                let known = session.is_some_and(|session| session.namespace == set.namespace);
-                known.then_some(OpResult::Done).ok_or(Refusal::Stale)
+                let session = self.sessions.get_mut(&id);
+                match session.filter(|session| session.namespace == set.namespace) {
+                    None => Err(Refusal::Stale),
+                    Some(session) => {
+                        session.data = set.data.to_vec();
+                        Ok(OpResult::Done)
+                    }
+                }
             }
         };
+        self.note(at, &before, &ending(op));
         self.judge();
         outcome.unwrap_or_else(OpResult::Refused)
     }
@@ -139,6 +147,7 @@ impl Model {
             pid,
             namespace: connect.namespace.clone(),
             identity: connect.identity.clone(),
+            data: connect.data.to_vec(),
             recoverable: connect.recoverable,
             connect: at,
             generation: 1,

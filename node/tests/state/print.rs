@@ -1,7 +1,9 @@
 //! Effects and answers as one reads them.
 
 use roomcast::ids::{Position, SocketId};
-use roomcast::state::{Effect, Event, OpResult, SubscriberLimit, Verdict};
+use roomcast::state::{
+    Effect, Event, LifecycleKind, LifecycleRecord, OpResult, SubscriberLimit, Verdict,
+};
 
 /// `s1` for an id that `script::socket_id` made.
 pub(crate) fn socket(id: &SocketId) -> String {
@@ -102,6 +104,26 @@ pub(crate) fn effect(effect: &Effect) -> String {
         }
         other => batch_effect(other),
     }
+}
+
+/// What became of a session, on one line.
+pub(crate) fn record(record: &LifecycleRecord) -> String {
+    let what = match &record.kind {
+        LifecycleKind::Connected => "connected".to_owned(),
+        LifecycleKind::Joined { room } => format!("joined {room}"),
+        LifecycleKind::Left { room } => format!("left {room}"),
+        LifecycleKind::Away => "away".to_owned(),
+        LifecycleKind::Back => "back".to_owned(),
+        LifecycleKind::Disconnected { reason } => format!("disconnected ({reason})"),
+        LifecycleKind::Expired => "expired".to_owned(),
+        LifecycleKind::Updated => "updated".to_owned(),
+    };
+    let (at, id) = (position(record.position), socket(&record.socket));
+    let (who, data) = (
+        record.identity.as_deref(),
+        String::from_utf8_lossy(&record.data),
+    );
+    format!("{at} {id} {what} as {} '{data}'", who.unwrap_or("nobody"))
 }
 
 /// Why a session ended.

@@ -127,6 +127,7 @@ fn settings(words: &mut Words<'_>) -> command::Settings {
         subscriber_events: words.number("subscriber_events").unwrap_or(0),
         subscriber_bytes: words.number("subscriber_bytes").unwrap_or(0),
         subscribers_max: words.number("subscribers_max").unwrap_or(0),
+        lifecycle_records: words.number("lifecycle_records"),
     }
 }
 
@@ -182,7 +183,7 @@ pub(crate) fn operation(line: &str) -> command::Op {
         }),
         "disconnect" => Kind::Disconnect(command::Disconnect {
             socket: reference(words.word()),
-            reason: String::new(),
+            reason: words.value("reason").unwrap_or_default().to_owned(),
             by_client: words.value("by") == Some("client"),
         }),
         "ack" => Kind::Acknowledge(command::Acknowledge {

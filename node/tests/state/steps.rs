@@ -27,6 +27,7 @@ pub(crate) const SETTINGS: Settings = Settings {
     subscriber_events: 4,
     subscriber_bytes: 400,
     subscribers_max: 2,
+    lifecycle_records: 40,
     ..Settings::DEFAULT
 };
 
@@ -169,7 +170,7 @@ impl World {
             13 => Kind::Away(command::Away { socket }),
             14 if act.number < 300 => Kind::Disconnect(command::Disconnect {
                 socket,
-                reason: String::new(),
+                reason: format!("r{}", act.number % 2),
                 by_client: act.number.is_multiple_of(2),
             }),
             24..=26 => {
@@ -222,9 +223,13 @@ impl World {
     }
 
     fn connect(&mut self, act: &Act) -> Kind {
-        let fresh = !act.odd && self.next_socket < 250;
-        self.next_socket += u8::from(fresh);
-        let id = Bytes::copy_from_slice(&[self.next_socket; 16]);
+        // Ids of sessions that ended never come back.
+        let connected = self.model.sessions.iter();
+        let connected = connected.filter(|(_, session)| session.away_until_us.is_none());
+        let taken = connected.map(|(id, _)| id.0).nth(act.pick % 3);
+        let taken = taken.filter(|_| act.odd);
+        self.next_socket += u8::from(taken.is_none());
+        let id = Bytes::copy_from_slice(&taken.unwrap_or([self.next_socket; 16]));
         let rooms = act.rooms.iter().filter_map(|&number| ROOMS.get(number));
         Kind::Connect(command::Connect {
             subscriber: (act.pick < 7).then(|| format!("n{}", act.number % 4)),
@@ -234,7 +239,7 @@ impl World {
             id,
             namespace: NAMESPACES[usize::from(act.number.is_multiple_of(4))].to_owned(),
             identity: act.number.is_multiple_of(3).then(|| "alice".to_owned()),
-            data: Bytes::new(),
+            data: Bytes::from_static([&b""[..], b"1"][act.pick % 2]),
             recoverable: act.number % 10 != 9,
             rooms: rooms.map(|room| room.to_string()).collect(),
         })
@@ -326,7 +331,7 @@ fn sockets(
         _ if act.number % 4 < 3 => Kind::SetData(command::SetData {
             namespace,
             socket_id: vec![(act.number % 250) as u8; 16].into(),
-            data: Bytes::from_static(b"1"),
+            data: Bytes::from_static([&b""[..], b"1", b"2"][act.pick % 3]),
         }),
         _ => Kind::DisconnectSockets(command::DisconnectSockets {
             sockets,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use roomcast::state::{GroupState, HistoryFrom, MembersQuery};
 
+use crate::followers;
 use crate::print;
 use crate::script::{self, Words};
 
@@ -94,6 +95,7 @@ fn answer(state: &GroupState, question: &str) -> String {
         "owed" => owed(state, &mut words),
         "history" => history(state, &mut words),
         "session" => session(state, &mut words),
+        "follow" => followers::show(state, &mut words),
         "state" => summary(state),
         "acknowledged" => acknowledged(state, &mut words),
         "excepted" => {

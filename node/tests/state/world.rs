@@ -95,6 +95,7 @@ impl World {
             let entry = command::Command { body, ..entry };
             plain.apply(self.index, &entry).expect("a known command");
         }
+        self.model.index = self.index;
         self.model.pass(elapsed_us);
         self.listen(&effects);
         effects
@@ -138,6 +139,7 @@ impl World {
         if self.index > index {
             self.model.drop_early();
             self.model.end_overrun();
+            self.model.settle_records();
         }
     }
 
