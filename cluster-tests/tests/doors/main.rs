@@ -8,11 +8,17 @@
 
 mod door;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use roomcast_cluster_tests::cluster::{Cluster, ClusterSpec};
 use roomcast_cluster_tests::session::Session;
+use roomcast_proto::api::api_client::ApiClient;
+use roomcast_proto::api::{self, followed::What};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use door::{Door, Published};
 
@@ -213,4 +219,89 @@ async fn a_node_without_a_quorum_says_so_at_each_door() {
         }
         assert_eq!(said, "unavailable");
     }
+}
+
+/// What was told of a namespace, in words.
+fn told(followed: &api::Followed) -> Option<String> {
+    match followed.what.as_ref().unwrap() {
+        What::Event(logged) => Some(logged.event.as_ref().unwrap().name.clone()),
+        What::Lifecycle(record) => Some(format!("{:?} {}", record.kind(), record.room)),
+        What::Gap(_) => Some("gap".to_owned()),
+        What::Mark(_) => None,
+    }
+}
+
+/// Follows over gRPC until so much was told; also the last offset.
+async fn follow(api: SocketAddr, after: &str, count: usize) -> (Vec<String>, String) {
+    let mut client = ApiClient::connect(format!("http://{api}")).await.unwrap();
+    let request = api::FollowRequest {
+        after: after.to_owned(),
+        events: true,
+        lifecycle: true,
+        ..api::FollowRequest::default()
+    };
+    let mut stream = client.follow(request).await.unwrap().into_inner();
+    let (mut all, mut last) = (Vec::new(), String::new());
+    while all.len() < count {
+        let next = timeout(SOON, stream.message())
+            .await
+            .expect("nothing is told");
+        let followed = next.unwrap().expect("the stream has ended");
+        all.extend(told(&followed));
+        last = followed.offset;
+    }
+    (all, last)
+}
+
+/// The same over HTTP: the names and the kinds of the events.
+async fn follow_http(api: SocketAddr, last: &str, until: &str) -> String {
+    let mut stream = TcpStream::connect(api).await.unwrap();
+    let head = format!("GET /v1/follow HTTP/1.1\r\nHost: {api}\r\nLast-Event-ID: {last}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    while !text.contains(until) {
+        let mut chunk = vec![0; 4096];
+        let read = timeout(SOON, stream.read(&mut chunk)).await;
+        let count = read.expect("nothing is told").unwrap();
+        assert!(count > 0, "it has ended: {text}");
+        text.push_str(std::str::from_utf8(&chunk[..count]).unwrap());
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_follower_at_each_door_is_told_everything_and_goes_on_where_it_was() {
+    let cluster = Cluster::start(&ClusterSpec::new(3)).await.unwrap();
+    let api = cluster.addrs[2].api;
+    let mut door = Door::grpc(cluster.addrs[1].api).await;
+    let start = door
+        .publish("lobby", "start", "[]", None)
+        .await
+        .unwrap()
+        .offset;
+    let mut ann = Session::open(cluster.addrs[0].client, "", &json!({}))
+        .await
+        .unwrap();
+    ann.join("lobby").await.unwrap();
+    door.publish("lobby", "line", "[1]", None).await.unwrap();
+
+    let (first, offset) = follow(api, &start, 2).await;
+    assert_eq!(first, ["Connected ", "Joined lobby"]);
+    let (rest, _) = follow(api, &offset, 1).await;
+    assert_eq!(rest, ["line"]);
+    let text = follow_http(api, &start, r#""event":"line""#).await;
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    assert!(text.contains("content-type: text/event-stream"), "{text}");
+    let kinds = [
+        "\"kind\":\"connected\"",
+        "\"kind\":\"joined\"",
+        "event: event",
+    ];
+    let places: Vec<_> = kinds
+        .iter()
+        .map(|kind| text.find(kind).expect(kind))
+        .collect();
+    assert!(places.is_sorted(), "{text}");
+    let resumed = follow_http(api, &offset, r#""event":"line""#).await;
+    assert!(!resumed.contains("joined"), "{resumed}");
 }

@@ -135,6 +135,15 @@ impl AdminSource for Admin {
                 known - 1
             )));
         }
+        // A leader that waits for a node that is not there takes nothing meanwhile.
+        if !adapter
+            .consensus()
+            .members()
+            .iter()
+            .any(|peer| peer.id == to)
+        {
+            return Err(AdminError::Invalid(format!("there is no node {to}")));
+        }
         let failed = |error: crate::raft::ProposeError| AdminError::Failed(error.to_string());
         adapter
             .consensus()

@@ -110,7 +110,7 @@ pub const KEYS: &[Key] = &[
         "api-token-file",
         "FILE",
         None,
-        "Tokens that open the API port, one a line [default: programs have access in development only]",
+        "Tokens that open the API port, one a line [default: only development is open]",
     ),
     key(
         Node,

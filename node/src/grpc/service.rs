@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use roomcast_proto::api::api_server::Api;
 use roomcast_proto::api::{
     DisconnectSocketsRequest, EmitWithAckRequest, EmitWithAckResponse, FetchSocketsRequest,
@@ -16,7 +18,7 @@ use crate::api::{StatusSource, status_json};
 use crate::messages;
 use crate::metrics;
 use crate::operations::Operations;
-use crate::socketio::Refusal;
+use crate::socketio::{Follow, Refusal};
 
 /// See the module's text.
 pub(super) struct Service {
@@ -35,11 +37,12 @@ fn told<T>(method: &'static str, outcome: Result<T, Refusal>) -> Result<Response
     outcome
 }
 
+type FollowStream = BoxStream<'static, Result<Followed, Status>>;
 type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl Api for Service {
-    type FollowStream = tokio_stream::Empty<Result<Followed, Status>>;
+    type FollowStream = FollowStream;
 
     async fn publish(&self, request: Request<PublishRequest>) -> Answer<PublishResponse> {
         let published = self.operations.publish(request.into_inner());
@@ -126,8 +129,20 @@ impl Api for Service {
         told("Status", Ok(StatusResponse { json }))
     }
 
-    async fn follow(&self, _request: Request<FollowRequest>) -> Answer<Self::FollowStream> {
-        let later = Refusal::new(crate::socketio::Code::UnknownEvent, "not served yet");
-        told("Follow", Err(later))
+    async fn follow(&self, request: Request<FollowRequest>) -> Answer<Self::FollowStream> {
+        let follow = self.operations.follow(request.into_inner());
+        told("Follow", follow.map(stream))
     }
+}
+
+/// Goes on until the follower leaves, or cannot be told more: then it comes back with its offset.
+fn stream(follow: Follow) -> FollowStream {
+    let told = stream::unfold(Some(follow), |follow| async {
+        let mut follow = follow?;
+        match follow.next().await {
+            Ok(followed) => Some((Ok(messages::followed(followed)), Some(follow))),
+            Err(error) => Some((Err(messages::refusal_status(&error.into())), None)),
+        }
+    });
+    told.boxed()
 }

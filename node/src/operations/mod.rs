@@ -2,6 +2,7 @@
 //! that gRPC carries and gives the one that answers it. HTTP puts JSON around the same messages.
 
 mod emit;
+mod follow;
 mod publish;
 mod read;
 mod sockets;

@@ -6,7 +6,7 @@ use roomcast_proto::api::{
     rooms_response::Room,
 };
 
-use super::{Operations, check_names, refused};
+use super::{Operations, check_lengths, check_names, refused};
 use crate::limits;
 use crate::messages;
 use crate::socketio::{HistoryFrom, Refusal};
@@ -42,6 +42,7 @@ impl Operations {
     pub(crate) fn members(&self, request: MembersRequest) -> Result<MembersResponse, Refusal> {
         let io = self.io(request.namespace)?;
         let room = messages::room(request.room)?;
+        check_lengths(&io, [&room].into_iter())?;
         let after = after_socket(&request.after)?;
         let limit = match request.limit {
             Some(0) => 0,
@@ -101,6 +102,7 @@ impl Operations {
     ) -> Result<HistoryResponse, Refusal> {
         let io = self.io(request.namespace)?;
         let room = messages::room(request.room)?;
+        check_lengths(&io, [&room].into_iter())?;
         let limit = messages::limit(request.limit, limits::HISTORY_PAGE_MAX)?;
         let from = match request.from {
             None => HistoryFrom::Oldest,

@@ -3,6 +3,7 @@
 
 mod answers;
 mod calls;
+mod follow;
 mod query;
 mod requests;
 mod text;
@@ -38,6 +39,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/v1/members", get(calls::members)),
         ("/v1/rooms", get(calls::rooms)),
         ("/v1/history", get(calls::history)),
+        ("/v1/follow", get(follow::follow)),
     ]
 }
 

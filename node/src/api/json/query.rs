@@ -38,6 +38,14 @@ impl Parameters {
         Ok(self.one(name)?.unwrap_or_default())
     }
 
+    /// Where a page of sockets starts; given, it is an id.
+    fn after_socket(&mut self) -> Result<String, Refusal> {
+        match self.one("after")?.as_deref() {
+            Some("") => Err(Refusal::invalid("after is no socket's id")),
+            after => Ok(after.unwrap_or_default().to_owned()),
+        }
+    }
+
     fn number(&mut self, name: &str) -> Result<Option<u32>, Refusal> {
         let Some(text) = self.one(name)? else {
             return Ok(None);
@@ -49,9 +57,10 @@ impl Parameters {
         number.map(Some).ok_or_else(no_number)
     }
 
-    fn flag(&mut self, name: &str) -> Result<bool, Refusal> {
+    fn flag(&mut self, name: &str, absent: bool) -> Result<bool, Refusal> {
         match self.one(name)?.as_deref() {
-            None | Some("false") => Ok(false),
+            None => Ok(absent),
+            Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(_) => Err(Refusal::invalid(format!("{name} is true or false"))),
         }
@@ -82,7 +91,7 @@ pub(super) fn fetch_sockets(given: Given) -> Result<api::FetchSocketsRequest, Re
             rooms: query.all("room"),
             except: query.all("except"),
         }),
-        after: query.text("after")?,
+        after: query.after_socket()?,
         limit: query.limit()?,
     };
     query.end()?;
@@ -94,9 +103,9 @@ pub(super) fn members(given: Given) -> Result<api::MembersRequest, Refused> {
     let request = api::MembersRequest {
         namespace: query.text("namespace")?,
         room: query.text("room")?,
-        after: query.text("after")?,
+        after: query.after_socket()?,
         limit: query.number("limit")?,
-        away: query.flag("away")?,
+        away: query.flag("away", false)?,
     };
     query.end()?;
     Ok(request)
@@ -128,6 +137,25 @@ pub(super) fn history(given: Given) -> Result<api::HistoryRequest, Refused> {
         room: query.text("room")?,
         from,
         limit: query.limit()?,
+    };
+    query.end()?;
+    Ok(request)
+}
+
+/// `last`: what the follower was told last, which wins over the query of its first request.
+pub(super) fn follow(given: Given, last: &str) -> Result<api::FollowRequest, Refused> {
+    let mut query = Parameters::of(given)?;
+    let after = query.text("after")?;
+    let request = api::FollowRequest {
+        namespace: query.text("namespace")?,
+        rooms: query.all("room"),
+        after: if last.is_empty() {
+            after
+        } else {
+            last.to_owned()
+        },
+        events: query.flag("events", true)?,
+        lifecycle: query.flag("lifecycle", true)?,
     };
     query.end()?;
     Ok(request)
