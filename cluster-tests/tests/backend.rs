@@ -249,6 +249,26 @@ async fn the_sockets_of_the_others_go_on_when_the_backends_node_is_killed() {
 }
 
 #[tokio::test]
+async fn nothing_is_in_doubt_when_the_backends_node_is_drained() {
+    let cluster = cluster().await;
+    let backend = TestBackend::start(apis(&cluster, 0));
+    let senders = senders(&cluster, &[1, 2]);
+    all_go_on(&senders).await;
+    cluster.nodes[0].terminate().unwrap();
+    until("it is welcome elsewhere", || {
+        backend.with(|record| record.welcomes.len() > 1)
+    })
+    .await;
+    all_go_on(&senders).await;
+    nothing_is_lost(&senders, &[&backend]);
+    for sender in &senders {
+        let refused = sender.seen.refused.lock().clone();
+        assert!(refused.is_empty(), "open calls are waited for: {refused:?}");
+    }
+    end(senders).await;
+}
+
+#[tokio::test]
 async fn a_call_from_another_node_that_is_given_up_frees_its_place() {
     let spec = spec().flag("--backend-call-timeout", "1s");
     let cluster = Cluster::start(&spec).await.unwrap();

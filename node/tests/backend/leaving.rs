@@ -3,6 +3,7 @@
 use roomcast_proto::api::to_backend;
 
 use crate::node::Node;
+use crate::program::Program;
 
 #[tokio::test]
 async fn a_backend_that_says_goodbye_finishes_its_call_and_another_takes_over() {
@@ -84,10 +85,13 @@ async fn a_node_that_ends_ends_the_stream_after_its_calls() {
     client.connected("/a").await;
     client.send(r#"42/a,1["last"]"#).await;
     let (call, _) = program.event().await;
+    let api = node.server.api_addr();
     let ending = tokio::spawn(node.end());
     // Its client has gone, its call is open: the stream stays.
     while client.next().await.is_some() {}
     program.is_silent().await;
+    let refused = Program::try_dial(api, Program::hello(&["/a"])).await;
+    assert!(refused.is_err(), "no backend is taken in");
     program.answer(call, "[1]").await;
     assert!(program.next().await.is_none());
     ending.await.unwrap();
