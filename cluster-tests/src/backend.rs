@@ -11,8 +11,8 @@ use roomcast_proto::api::admission::{Accept, Decision};
 use roomcast_proto::api::backend_client::BackendClient;
 use roomcast_proto::api::operation::{Join, What};
 use roomcast_proto::api::{
-    Admission, Done, FromBackend, Hello, Operation, Registration, ToBackend, done, from_backend,
-    to_backend,
+    Admission, Done, Event, FromBackend, Hello, Operation, Registration, ToBackend, done,
+    from_backend, result, to_backend,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -24,6 +24,8 @@ use tonic::{Status, Streaming};
 pub const NAMESPACE: &str = "/app";
 /// The event whose first argument is a number: it is remembered, then answered by itself.
 pub const TAKE: &str = "take";
+/// The event that it never answers.
+pub const KEEP: &str = "keep";
 
 /// Pause before the next node is dialled.
 const DIAL_PAUSE: Duration = Duration::from_millis(100);
@@ -41,6 +43,8 @@ pub struct Record {
     pub connected: Vec<(String, bool)>,
     /// Times that it was welcome, and by which node.
     pub welcomes: Vec<u64>,
+    /// Offsets of its operations that it has heard of.
+    pub offsets: Vec<String>,
 }
 
 /// A running backend; it dies when this is dropped.
@@ -54,8 +58,14 @@ impl TestBackend {
     /// Dials the API ports in turn, from the first on.
     #[must_use]
     pub fn start(nodes: Vec<SocketAddr>) -> Self {
+        Self::with_window(nodes, 0)
+    }
+
+    /// One that takes so many calls at once.
+    #[must_use]
+    pub fn with_window(nodes: Vec<SocketAddr>, window: u32) -> Self {
         let record = Arc::new(Mutex::new(Record::default()));
-        let task = tokio::spawn(run(nodes, Arc::clone(&record)));
+        let task = tokio::spawn(run(nodes, window, Arc::clone(&record)));
         Self { record, task }
     }
 
@@ -76,9 +86,9 @@ impl Drop for TestBackend {
     }
 }
 
-async fn run(nodes: Vec<SocketAddr>, record: Arc<Mutex<Record>>) {
+async fn run(nodes: Vec<SocketAddr>, window: u32, record: Arc<Mutex<Record>>) {
     for node in nodes.iter().cycle() {
-        if let Err(status) = serve(*node, &record).await {
+        if let Err(status) = serve(*node, window, &record).await {
             println!("a backend's stream to {node} ended: {status}");
         }
         sleep(DIAL_PAUSE).await;
@@ -86,7 +96,7 @@ async fn run(nodes: Vec<SocketAddr>, record: Arc<Mutex<Record>>) {
 }
 
 /// Serves until the stream ends.
-async fn serve(node: SocketAddr, record: &Mutex<Record>) -> Result<(), Status> {
+async fn serve(node: SocketAddr, window: u32, record: &Mutex<Record>) -> Result<(), Status> {
     let dialling = BackendClient::connect(format!("http://{node}"));
     let dialled = tokio::time::timeout(DIAL_WITHIN, dialling).await;
     let dialled = dialled.map_err(|_| Status::deadline_exceeded("the dial"))?;
@@ -99,7 +109,7 @@ async fn serve(node: SocketAddr, record: &Mutex<Record>) -> Result<(), Status> {
             admits: true,
             ..Registration::default()
         }],
-        window: 0,
+        window,
     };
     say(&said, from_backend::Message::Hello(hello)).await?;
     let mut heard: Streaming<ToBackend> = client
@@ -153,6 +163,7 @@ fn answers(
             record.lock().connected.push((socket, connected.known));
             let join = Operation {
                 call,
+                number: call,
                 what: Some(What::Join(Join {
                     rooms: vec!["all".to_owned()],
                 })),
@@ -161,7 +172,10 @@ fn answers(
             vec![from_backend::Message::Operation(join), done(None)]
         }
         to_backend::Message::Event(event) => {
-            let args = event.event.unwrap_or_default().args;
+            let Event { name, args, .. } = event.event.unwrap_or_default();
+            if name == KEEP {
+                return Vec::new();
+            }
             let number: Result<[u64; 1], _> = serde_json::from_str(&args);
             if let Ok([number]) = number {
                 record.lock().taken.insert(number);
@@ -173,6 +187,11 @@ fn answers(
             vec![done(Some(done::Outcome::Answer(answer)))]
         }
         to_backend::Message::Disconnected(_) | to_backend::Message::Expired(_) => vec![done(None)],
-        to_backend::Message::Result(_) => Vec::new(),
+        to_backend::Message::Result(result) => {
+            if let Some(result::Outcome::Done(published)) = result.outcome {
+                record.lock().offsets.push(published.offset);
+            }
+            Vec::new()
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use roomcast_client::{Args, Client, ClientOptions, Notice, Socket, SocketOptions};
-use roomcast_cluster_tests::backend::{NAMESPACE, TAKE, TestBackend};
+use roomcast_cluster_tests::backend::{KEEP, NAMESPACE, TAKE, TestBackend};
 use roomcast_cluster_tests::cluster::{Cluster, ClusterSpec};
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -102,10 +102,13 @@ async fn send(socket: Socket, seen: Arc<Seen>, first: u64) {
     }
 }
 
-/// Three nodes whose clients wait for backends, and clients at some of them.
+/// Three nodes whose clients wait for backends.
 async fn cluster() -> Cluster {
-    let spec = ClusterSpec::new(3).flag("--backend-policies", "/app=wait");
-    Cluster::start(&spec).await.unwrap()
+    Cluster::start(&spec()).await.unwrap()
+}
+
+fn spec() -> ClusterSpec {
+    ClusterSpec::new(3).flag("--backend-policies", "/app=wait")
 }
 
 fn senders(cluster: &Cluster, nodes: &[usize]) -> Vec<Sender> {
@@ -183,6 +186,8 @@ async fn a_backend_at_one_node_serves_the_sockets_of_all() {
         let sockets: BTreeSet<_> = record.connected.iter().map(|(id, _)| id).collect();
         assert_eq!(sockets.len(), senders.len());
         assert!(record.connected.iter().all(|(_, known)| !known));
+        let offsets: BTreeSet<_> = record.offsets.iter().collect();
+        assert_eq!(offsets.len(), senders.len(), "each join has its offset");
     });
     end(senders).await;
 }
@@ -241,4 +246,48 @@ async fn the_sockets_of_the_others_go_on_when_the_backends_node_is_killed() {
         assert_eq!(known.len(), senders.len(), "each is bound anew");
     });
     end(senders).await;
+}
+
+#[tokio::test]
+async fn nothing_is_in_doubt_when_the_backends_node_is_drained() {
+    let cluster = cluster().await;
+    let backend = TestBackend::start(apis(&cluster, 0));
+    let senders = senders(&cluster, &[1, 2]);
+    all_go_on(&senders).await;
+    cluster.nodes[0].terminate().unwrap();
+    until("it is welcome elsewhere", || {
+        backend.with(|record| record.welcomes.len() > 1)
+    })
+    .await;
+    all_go_on(&senders).await;
+    nothing_is_lost(&senders, &[&backend]);
+    for sender in &senders {
+        let refused = sender.seen.refused.lock().clone();
+        assert!(refused.is_empty(), "open calls are waited for: {refused:?}");
+    }
+    end(senders).await;
+}
+
+#[tokio::test]
+async fn a_call_from_another_node_that_is_given_up_frees_its_place() {
+    let spec = spec().flag("--backend-call-timeout", "1s");
+    let cluster = Cluster::start(&spec).await.unwrap();
+    let backend = TestBackend::with_window(apis(&cluster, 0), 1);
+    let url = format!("ws://{}", cluster.clients()[1]);
+    let client = Client::new([url], ClientOptions::default()).unwrap();
+    let (socket, mut inbox) = client.socket(NAMESPACE, SocketOptions::default()).unwrap();
+    let connected = timeout(LIMIT, inbox.recv()).await.unwrap();
+    assert!(matches!(connected, Some(Notice::Connected(_))));
+    for number in 0..3_u64 {
+        let kept = socket
+            .emit_with_ack(KEEP, Args::new(), ANSWER)
+            .await
+            .unwrap();
+        assert_eq!(kept.values()[0]["error"]["code"], "timeout");
+        let args = Args::new().json(Value::from(number));
+        let taken = socket.emit_with_ack(TAKE, args, ANSWER).await.unwrap();
+        assert_eq!(taken.values()[0], number);
+    }
+    backend.with(|record| assert_eq!(record.taken.len(), 3));
+    client.close().await;
 }

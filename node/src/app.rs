@@ -332,6 +332,9 @@ async fn end(
     backends: Option<&Backends>,
 ) {
     port.begin_drain();
+    if let Some(backends) = backends {
+        backends.begin_drain();
+    }
     adapter.hand_over().await;
     let pace = DrainPace {
         sessions_per_second: config.engine.drain_pace,

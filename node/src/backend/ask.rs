@@ -77,7 +77,10 @@ async fn exchange(
     }
     let line = match &backend.way {
         Way::Here(stream) => Line::Here(Arc::clone(stream)),
-        Way::Elsewhere(tunnel) => Line::Elsewhere(tunnel.stream(&hub.adapter).await?),
+        Way::Elsewhere(tunnel) => {
+            let stream = tunnel.stream(&hub.adapter, backend.gone());
+            Line::Elsewhere(stream.await?)
+        }
     };
     let (replies, mut came) = mpsc::channel(limits::BACKEND_CALL_QUEUE_MAX);
     let _open = line.open(message, replies).await?;

@@ -104,31 +104,35 @@ impl Handler for BackendHandler {
         let policy = hub.policy(socket.namespace());
         let bound = hub.bindings.of(socket);
         let mut turn = bound.turn.lock().await;
-        let tie = match self.tie(&bound, &mut turn, true).await {
-            Err(Untied::NotServed) if policy == Policy::Wait => {
-                let deadline = hub.registry.last_loss() + hub.config.wait;
-                match self.is_served(socket.namespace(), deadline).await {
-                    Ok(()) => self.tie(&bound, &mut turn, true).await,
-                    Err(_) => Err(Untied::NotServed),
+        loop {
+            let refusal = match self.find(&bound, &mut turn).await {
+                Ok(tie) if tie.registered().wants(&event.name) => {
+                    match self.bring(&tie, socket, &event, ack.is_some()).await {
+                        Ok(done) => return answer(ack, done),
+                        Err(Unanswered::NotWritten) => {
+                            sleep(limits::BACKEND_RETRY_PAUSE).await;
+                            continue;
+                        }
+                        Err(unanswered) => in_doubt(unanswered),
+                    }
                 }
-            }
-            tied => tied,
-        };
-        let refusal = match tie {
-            Ok(tie) if tie.registered().wants(&event.name) => {
-                return self.event(&bound, &mut turn, event, ack).await;
-            }
-            Ok(_) | Err(Untied::NotServed) if policy == Policy::Builtin => {
-                return hub.builtin.on_event(socket, event, ack).await;
-            }
-            Ok(_) => {
-                let message = format!("there is no event {:?} here", event.name);
-                Refusal::new(Code::UnknownEvent, message)
-            }
-            Err(Untied::NotServed) => Refusal::new(Code::Unavailable, "no backend is there"),
-            Err(Untied::Overloaded) => overloaded(),
-        };
-        refuse(ack, &refusal);
+                Ok(_) | Err(Untied::NotServed) if policy == Policy::Builtin => {
+                    return hub.builtin.on_event(socket, event, ack).await;
+                }
+                Ok(_) => {
+                    let message = format!("there is no event {:?} here", event.name);
+                    Refusal::new(Code::UnknownEvent, message)
+                }
+                Err(Untied::NotServed) => Refusal::new(Code::Unavailable, "no backend is there"),
+                Err(Untied::Overloaded) => in_doubt(Unanswered::Overloaded),
+            };
+            refuse(ack, &refusal);
+            break;
+        }
+        // Its backend may have gone with the event: the next one is told at once.
+        if self.tie(&bound, &mut turn, true).await.is_err() {
+            tracing::trace!(socket = socket.id(), "a socket has no backend now");
+        }
     }
 
     async fn on_disconnect(&self, socket: &Socket, reason: &str) {
@@ -223,45 +227,47 @@ impl BackendHandler {
         }
     }
 
-    /// Brings an event to the socket's backend. One that went before it read the event is replaced;
-    /// one that may have read it leaves its sender in doubt, and is replaced, too.
-    async fn event(&self, bound: &Bound, turn: &mut Turn, event: Event, ack: Option<Ack>) {
-        let (hub, socket) = (&self.0, &bound.socket);
-        let message = SocketEvent {
-            socket: socket.id().to_owned(),
-            event: Some(messages::handled_event_of(event)),
-            wants_answer: ack.is_some(),
-        };
+    /// As [`Self::tie`]; waits for a backend if the namespace's policy says so.
+    async fn find(&self, bound: &Bound, turn: &mut Turn) -> Result<Tie, Untied> {
+        let (hub, namespace) = (&self.0, bound.socket.namespace());
         loop {
-            let tie = match self.tie(bound, turn, true).await {
-                Ok(tie) => tie,
-                Err(Untied::NotServed) => {
-                    let refusal = Refusal::new(Code::Unavailable, "the backend has gone");
-                    return refuse(ack, &refusal);
-                }
-                Err(Untied::Overloaded) => return refuse(ack, &overloaded()),
-            };
-            let operator = Operator::of_socket(socket.clone(), Arc::clone(&tie.backend));
-            let asked = to_backend::Message::Event(message.clone());
-            let refusal = match ask(hub, &tie.backend, asked, &operator).await {
-                Ok(from_backend::Message::Done(done)) => return answer(ack, done.outcome),
-                Ok(_) => Refusal::new(Code::Internal, "the backend did not answer this"),
-                Err(Unanswered::NotWritten) => {
-                    sleep(limits::BACKEND_RETRY_PAUSE).await;
-                    continue;
-                }
-                Err(Unanswered::Lost) => {
-                    let words = "the backend has gone: perhaps handled";
-                    refuse(ack, &Refusal::new(Code::UnknownOutcome, words));
-                    if self.tie(bound, turn, true).await.is_err() {
-                        tracing::debug!(socket = socket.id(), "a socket has no backend now");
-                    }
-                    return;
-                }
-                Err(Unanswered::Overloaded) => overloaded(),
-                Err(Unanswered::TimedOut) => Refusal::new(Code::Timeout, "no answer in time"),
-            };
-            return refuse(ack, &refusal);
+            let tied = self.tie(bound, turn, true).await;
+            if !matches!(tied, Err(Untied::NotServed)) || hub.policy(namespace) != Policy::Wait {
+                return tied;
+            }
+            let deadline = hub.registry.last_loss() + hub.config.wait;
+            if self.is_served(namespace, deadline).await.is_err() {
+                return tied;
+            }
+        }
+    }
+
+    /// Brings an event to a backend; what its client is answered.
+    async fn bring(
+        &self,
+        tie: &Tie,
+        socket: &Socket,
+        event: &Event,
+        wants_answer: bool,
+    ) -> Result<Option<done::Outcome>, Unanswered> {
+        let message = to_backend::Message::Event(SocketEvent {
+            socket: socket.id().to_owned(),
+            event: Some(messages::handled_event_of(event.clone())),
+            wants_answer,
+        });
+        let operator = Operator::of_socket(socket.clone(), Arc::clone(&tie.backend));
+        match ask(&self.0, &tie.backend, message, &operator).await? {
+            from_backend::Message::Done(done) => Ok(done.outcome),
+            other => {
+                tracing::warn!(
+                    backend = tie.backend.id,
+                    ?other,
+                    "an event is answered by Done"
+                );
+                Ok(Some(done::Outcome::Error(messages::error_of(
+                    &Refusal::new(Code::Internal, "the handler failed"),
+                ))))
+            }
         }
     }
 }
@@ -330,8 +336,17 @@ fn malformed(tie: &Tie) -> Rejection {
     Rejection::internal()
 }
 
-fn overloaded() -> Refusal {
-    Refusal::new(Code::Overloaded, "the backend has too many calls")
+/// What a client is told whose event has no answer.
+fn in_doubt(unanswered: Unanswered) -> Refusal {
+    match unanswered {
+        Unanswered::NotWritten => Refusal::new(Code::Unavailable, "the backend has gone"),
+        Unanswered::Lost => Refusal::new(
+            Code::UnknownOutcome,
+            "the backend has gone: perhaps handled",
+        ),
+        Unanswered::Overloaded => Refusal::new(Code::Overloaded, "the backend has too many calls"),
+        Unanswered::TimedOut => Refusal::new(Code::Timeout, "no answer in time"),
+    }
 }
 
 fn unavailable() -> Rejection {

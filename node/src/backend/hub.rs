@@ -15,6 +15,7 @@ use super::service::Service;
 use crate::adapter::{Adapter, BackendPeers};
 use crate::config::{BackendConfig, Policy};
 use crate::ids::NodeId;
+use crate::shutdown::Tasks;
 use crate::socketio::{Opener, SharedHandler};
 use crate::{limits, metrics};
 
@@ -51,6 +52,8 @@ pub(super) struct Hub {
     pub(super) registry: Registry,
     pub(super) announcement: Arc<Announcement>,
     pub(super) bindings: Bindings,
+    /// Other nodes' calls to backends here.
+    pub(super) tunnels: Tasks,
     draining: AtomicBool,
 }
 
@@ -149,6 +152,7 @@ impl Backends {
             registry: Registry::new(),
             announcement: Arc::new(Announcement::new()),
             bindings: Bindings::default(),
+            tunnels: Tasks::new(),
             draining: AtomicBool::new(false),
         });
         let peers: Arc<dyn BackendPeers> = Arc::<Hub>::clone(&hub);
@@ -183,15 +187,19 @@ impl Backends {
         backends.map(status).collect()
     }
 
+    /// No backend is taken in any more.
+    pub fn begin_drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
     /// Ends the streams that end here, once their open calls have, or after a bounded time. Their
-    /// programs dial another node.
+    /// programs dial another node, and the other nodes have nothing in flight to this one.
     pub async fn drain(&self) {
+        self.begin_drain();
         let hub = &self.0;
-        hub.draining.store(true, Ordering::Release);
         let here = hub.registry.at(hub.node());
-        for backend in &here {
-            hub.leave(&backend.id);
-        }
+        hub.registry.remove(|backend| backend.node == hub.node());
+        hub.announcement.is_known(hub.announce()).await;
         let streams = here.iter().filter_map(|backend| match &backend.way {
             Way::Here(stream) => Some(stream),
             Way::Elsewhere(_) => None,
@@ -205,6 +213,10 @@ impl Backends {
         }
         for stream in streams {
             stream.end();
+        }
+        let tunnels = timeout(limits::BACKEND_DRAIN_DEADLINE, hub.tunnels.ended()).await;
+        if tunnels.is_err() {
+            tracing::warn!("another node has not heard of the end of the backends here");
         }
     }
 }

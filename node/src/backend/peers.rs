@@ -1,6 +1,7 @@
 //! The door of other nodes: the list of the backends here, and calls to one of them.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use roomcast_proto::peer::{
     BackendLost, BackendRequest, BackendResponse, BackendsSeen, backend_request, backend_response,
 };
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -53,7 +55,7 @@ impl BackendPeers for Hub {
             open: Mutex::default(),
         });
         tracing::debug!(from, backend = backend.id, "a node has calls for a backend");
-        tokio::spawn(take(Arc::clone(&calls), replies, steps));
+        self.tunnels.spawn(take(Arc::clone(&calls), replies, steps));
         let said = ReceiverStream::new(came).map(move |reply| Ok(calls.response(reply)));
         Ok(said.boxed())
     }
@@ -128,16 +130,22 @@ impl Calls {
     }
 }
 
-/// Takes what the other node sends, until either of the two streams ends.
+/// Takes what the other node sends, until it has heard that the backend is gone: what it sends
+/// before that is answered as surely not read.
 async fn take(
     calls: Arc<Calls>,
     replies: Replies,
     mut steps: BoxStream<'static, Result<BackendRequest, Status>>,
 ) {
+    let stream = Arc::clone(&calls.stream);
+    let mut over = pin!(async {
+        stream.ended().await;
+        sleep(limits::BACKEND_DRAIN_DEADLINE).await;
+    });
     loop {
         let step = tokio::select! {
             biased;
-            () = calls.stream.ended() => break,
+            () = &mut over => break,
             step = steps.next() => step,
         };
         let Some(Ok(step)) = step else { break };

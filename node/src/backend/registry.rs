@@ -156,6 +156,11 @@ impl Backend {
         })
     }
 
+    /// Cancelled when it serves nobody any more.
+    pub(super) fn gone(&self) -> &CancellationToken {
+        &self.gone
+    }
+
     /// Whether it serves nobody any more.
     pub(super) fn is_gone(&self) -> bool {
         self.gone.is_cancelled()

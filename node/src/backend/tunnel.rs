@@ -1,5 +1,6 @@
 //! The way to a backend whose stream ends at another node: one stream between the nodes for all
-//! calls of this node's sockets. It is opened with the first call, and anew when it broke.
+//! calls of this node's sockets. It is opened with the first call, and anew when it broke; it ends
+//! when the backend is gone and no call is open.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use roomcast_proto::peer::{BackendRequest, BackendResponse, backend_request, bac
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::routes::{Replies, Reply, Routes, Unopened, What};
@@ -46,12 +48,16 @@ impl Tunnel {
     }
 
     /// The stream, which is opened if there is none.
-    pub(super) async fn stream(&self, adapter: &Adapter) -> Result<Arc<OpenTunnel>, Unopened> {
+    pub(super) async fn stream(
+        &self,
+        adapter: &Adapter,
+        gone: &CancellationToken,
+    ) -> Result<Arc<OpenTunnel>, Unopened> {
         let mut open = self.open.lock().await;
         if let Some(known) = open.as_ref().filter(|known| !known.routes.has_ended()) {
             return Ok(Arc::clone(known));
         }
-        let reached = OpenTunnel::reach(adapter, self.node, &self.backend_id);
+        let reached = OpenTunnel::reach(adapter, self.node, &self.backend_id, gone.clone());
         match timeout(limits::BACKEND_REACH_DEADLINE, reached).await {
             Ok(Ok(tunnel)) => {
                 *open = Some(Arc::clone(&tunnel));
@@ -82,7 +88,12 @@ impl Tunnel {
 }
 
 impl OpenTunnel {
-    async fn reach(adapter: &Adapter, node: NodeId, backend: &str) -> Result<Arc<Self>, Status> {
+    async fn reach(
+        adapter: &Adapter,
+        node: NodeId,
+        backend: &str,
+        gone: CancellationToken,
+    ) -> Result<Arc<Self>, Status> {
         let (steps, taken) = mpsc::channel::<Step>(limits::BACKEND_QUEUE_MAX);
         let routes = Arc::new(Routes::default());
         let written = Arc::clone(&routes);
@@ -93,6 +104,11 @@ impl OpenTunnel {
                 ..BackendRequest::default()
             }
         });
+        let open = Arc::clone(&routes);
+        let taken = taken.take_until(Box::pin(async move {
+            gone.cancelled().await;
+            open.idle().await;
+        }));
         let answers = adapter.reach_backend(node, backend.to_owned(), taken);
         let answers = answers.await?;
         let tunnel = Arc::new(Self { steps, routes });

@@ -1,4 +1,4 @@
-//! A node in production mode.
+//! A node whose clients wait for backends.
 
 use std::time::Duration;
 
@@ -27,14 +27,20 @@ impl Node {
         Self::configured(|_| {}).await
     }
 
-    /// One with policies for namespaces without a backend.
-    pub(crate) async fn with_policies(policies: &[(&str, Policy)], wait: Duration) -> Self {
+    /// One with policies for namespaces without a backend; without one everything is open in
+    /// development, and nothing in production.
+    pub(crate) async fn with_policies(
+        mode: Mode,
+        policies: &[(&str, Policy)],
+        wait: Duration,
+    ) -> Self {
         let pattern = |name| NamespacePattern::parse(name).expect("a pattern");
         let policies = policies
             .iter()
             .map(|(name, policy)| (pattern(name), *policy));
         let policies = policies.collect();
         Self::configured(|config| {
+            config.mode = mode;
             config.backends.policies = policies;
             config.backends.wait = wait;
         })
@@ -52,8 +58,9 @@ impl Node {
     ) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mut config = ServeConfig::single_node(dir.path());
-        config.mode = Mode::Production;
         config.disk_reserve_bytes = 0;
+        let every = NamespacePattern::parse("/*").expect("a pattern");
+        config.backends.policies = vec![(every, Policy::Wait)];
         configure(&mut config);
         let mut building = Server::builder(config);
         if let Some((name, namespace)) = own {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use roomcast::config::Policy;
+use roomcast::config::{Mode, Policy};
 use roomcast_proto::api::{Hello, Registration};
 
 use crate::node::Node;
 use crate::program::Program;
 
-const POLICIES: [(&str, Policy); 3] = [
+const POLICIES: [(&str, Policy); 4] = [
+    ("/other", Policy::Wait),
     ("/wait", Policy::Wait),
     ("/refuse", Policy::Refuse),
     ("/lab-*", Policy::Builtin),
@@ -16,7 +17,7 @@ const POLICIES: [(&str, Policy); 3] = [
 
 #[tokio::test]
 async fn without_a_backend_the_policy_decides() {
-    let node = Node::with_policies(&POLICIES, Duration::from_millis(300)).await;
+    let node = Node::with_policies(Mode::Production, &POLICIES, Duration::from_millis(300)).await;
     let mut client = node.client().await;
     client.send("40/nobody,").await;
     assert!(client.text().await.contains("Invalid namespace"));
@@ -37,7 +38,7 @@ async fn without_a_backend_the_policy_decides() {
 
 #[tokio::test]
 async fn whoever_waits_is_served_by_the_backend_that_comes() {
-    let node = Node::with_policies(&POLICIES, Duration::from_secs(20)).await;
+    let node = Node::with_policies(Mode::Development, &POLICIES, Duration::from_secs(20)).await;
     let mut client = node.client().await;
     client.send("40/wait,").await;
     client.is_silent().await;
@@ -59,7 +60,7 @@ async fn whoever_waits_is_served_by_the_backend_that_comes() {
 
 #[tokio::test]
 async fn events_that_no_backend_wants_are_the_built_in_handlers_or_unknown() {
-    let node = Node::with_policies(&POLICIES, Duration::from_millis(300)).await;
+    let node = Node::with_policies(Mode::Development, &POLICIES, Duration::from_millis(300)).await;
     let registration = |name: &str| Registration {
         namespace: name.to_owned(),
         events: vec!["mine".to_owned()],
