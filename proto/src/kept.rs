@@ -1,6 +1,8 @@
 //! What an archive keeps of a command that every replica has applied: the events that are still
 //! wanted, without the other operations of their batch.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use prost::Message;
 
@@ -45,9 +47,26 @@ fn event(op: Op) -> Option<Op> {
         kind: Some(Kind::Publish(Publish {
             socket: None,
             key: None,
+            rooms: distinct(publish.rooms),
+            except: distinct(publish.except),
             ..publish
         })),
     })
+}
+
+/// Each name once, in the order in which they came: a client may have named one a thousand times.
+fn distinct(names: Vec<String>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let first: Vec<bool> = names
+        .iter()
+        .map(|name| seen.insert(name.as_str()))
+        .collect();
+    names
+        .iter()
+        .zip(first)
+        .filter(|(_, first)| *first)
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 #[cfg(test)]

@@ -49,6 +49,12 @@ impl History {
 
     /// The events at `positions`, in that order. Positions are in ascending order.
     pub(crate) async fn events(&self, positions: &[Position]) -> Result<Vec<Event>, Unreadable> {
+        // A view may be ahead of what the log counts as applied, which follows a moment later.
+        if let Some(last) = positions.last()
+            && !self.reaches(last.index).await
+        {
+            return Err(Unreadable(*last));
+        }
         let mut indexes: Vec<u64> = positions.iter().map(|position| position.index).collect();
         indexes.dedup();
         let entries = self.entries(&indexes).await;

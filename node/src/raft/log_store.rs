@@ -145,6 +145,10 @@ impl LogStore {
                 break;
             }
         }
+        // What was given up meanwhile may have been trimmed: it is no entry of Raft's any more.
+        if from < self.first() {
+            page.clear();
+        }
         Ok(page)
     }
 }
@@ -218,10 +222,12 @@ impl RaftLogReader<TypeConfig> for LogStore {
         let (from, to) = bounds(&range);
         // The contract is "what is stored", not "from the beginning of the range".
         let indexes = from.max(self.first())..to.min(self.next());
-        indexes
-            .map(|index| self.entry(index))
-            .filter_map(Result::transpose)
-            .collect()
+        let entries = indexes.map(|index| self.entry(index));
+        let entries: io::Result<Vec<LogEntry>> = entries.filter_map(Result::transpose).collect();
+        let first = self.first();
+        let mut entries = entries?;
+        entries.retain(|entry| entry.log_id.index >= first);
+        Ok(entries)
     }
 
     /// What apply reads, page by page: after a restart that may be a whole log. An entry that is

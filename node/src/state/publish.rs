@@ -23,6 +23,8 @@ const EVENT_BYTES: u64 = 64;
 const NAME_BYTES: u64 = 32;
 /// What the operation of an event has in the log beside its payload and names.
 const LOGGED_BYTES: u64 = 24;
+/// What a name has before its bytes there.
+const TAG_BYTES: u64 = 3;
 /// Longest idempotency key in bytes: every replica keeps many. Part of the format.
 const KEY_BYTES_MAX: usize = 256;
 
@@ -143,7 +145,8 @@ impl EventMeta {
     pub(super) fn logged_bytes(&self, namespace: &str) -> u64 {
         let charged = EVENT_BYTES + NAME_BYTES * self.rooms.len() as u64;
         let bytes = u64::from(self.bytes).saturating_sub(charged);
-        bytes + LOGGED_BYTES + namespace.len() as u64
+        let tags = TAG_BYTES * self.rooms.len() as u64;
+        bytes + LOGGED_BYTES + tags + namespace.len() as u64
     }
 }
 

@@ -93,6 +93,11 @@ pub(super) struct Records {
     bytes: u64,
     /// Written by the present entry; empty between entries.
     fresh: Vec<LifecycleRecord>,
+    /// What those are charged.
+    fresh_bytes: u64,
+    /// Records of the present entry that are not kept, and the last of their positions: none are
+    /// then, of this entry and before.
+    skipped: Option<(u64, Position)>,
 }
 
 impl LifecycleKind {
@@ -159,8 +164,32 @@ impl Records {
         true
     }
 
+    /// One of the present entry; more than may be kept at all are not even gathered, for a storm
+    /// happens on all replicas at once.
+    fn note(&mut self, record: LifecycleRecord, settings: &Settings) {
+        if self.skipped.is_none()
+            && settings.lifecycle_records > 0
+            && self.fresh_bytes + record.bytes() <= BYTES_MAX
+        {
+            self.fresh_bytes += record.bytes();
+            return self.fresh.push(record);
+        }
+        let (count, through) = self.skipped.unwrap_or((0, Position::ZERO));
+        let mut skipped = (count + 1, through.max(record.position));
+        for gathered in std::mem::take(&mut self.fresh) {
+            skipped = (skipped.0 + 1, skipped.1.max(gathered.position));
+        }
+        self.skipped = Some(skipped);
+    }
+
     /// The end of an entry: what it wrote is filed by position, and what is beyond the limits goes.
     fn settle(&mut self, settings: &Settings, log_time_us: u64) {
+        self.fresh_bytes = 0;
+        if let Some((count, through)) = self.skipped.take() {
+            self.clear();
+            self.dropped += count;
+            self.complete_after = self.complete_after.max(through);
+        }
         let mut fresh = std::mem::take(&mut self.fresh);
         // What a timer ends stands at the end of its entry, though it comes first.
         fresh.sort_by_key(|record| record.position);
@@ -292,12 +321,7 @@ impl GroupState {
 
     /// Writes down what becomes of a session here.
     pub(super) fn note(&mut self, position: Position, session: &Session, kind: LifecycleKind) {
-        if self.settings.lifecycle_records == 0 {
-            self.records.dropped += 1;
-            self.records.complete_after = self.records.complete_after.max(position);
-            return;
-        }
-        self.records.fresh.push(LifecycleRecord {
+        let record = LifecycleRecord {
             position,
             at_us: self.log_time_us,
             kind,
@@ -305,7 +329,8 @@ impl GroupState {
             namespace: Arc::clone(&session.namespace),
             identity: session.identity.clone(),
             data: session.data.clone(),
-        });
+        };
+        self.records.note(record, &self.settings);
     }
 
     /// The same, of a session that the state has.

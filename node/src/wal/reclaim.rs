@@ -146,7 +146,13 @@ impl Removable {
             parts: first..self.parts.len(),
         });
         let bytes: u64 = parts.iter().map(|part| u64::from(part.bytes)).sum();
-        self.wanted_bytes += HEADER_BYTES as u64 + bytes.min(u64::from(slot.len));
+        let bytes = bytes.min(u64::from(slot.len));
+        // Whatever the estimate says, an archive whose entries are all wanted is not worth another.
+        let bytes = match self.id.is_archive() {
+            true => bytes.max(u64::from(slot.len) / 2),
+            false => bytes,
+        };
+        self.wanted_bytes += HEADER_BYTES as u64 + bytes;
     }
 
     /// What is wanted, with the numbers of its parts.

@@ -98,17 +98,8 @@ pub(crate) fn effect(effect: &Effect) -> String {
             expired,
             limit,
         } => {
-            let how = ending(*expired, *limit);
-            let (at, id) = (position(*at), socket(id));
+            let (at, how, id) = (position(*at), ending(*expired, *limit), socket(id));
             format!("{at} {how} {id} of {owner} in {namespace}")
-        }
-        Effect::Expired {
-            position: at,
-            runner,
-            session,
-        } => {
-            let (at, id) = (position(*at), socket(&session.id));
-            format!("{at} expiry of {id} is told to {runner}")
         }
         other => batch_effect(other),
     }
@@ -146,6 +137,17 @@ fn ending(expired: bool, limit: Option<SubscriberLimit>) -> String {
 /// What is not about one socket.
 fn batch_effect(effect: &Effect) -> String {
     match effect {
+        Effect::Expired {
+            position: at,
+            runner,
+            session,
+        } => {
+            format!(
+                "{} expiry of {} is told to {runner}",
+                position(*at),
+                socket(&session.id)
+            )
+        }
         Effect::Op {
             incarnation,
             sequence,
