@@ -91,7 +91,7 @@ async fn send(socket: Socket, seen: Arc<Seen>, first: u64) {
         let args = Args::new().json(Value::from(number));
         if let Ok(answer) = socket.emit_with_ack(TAKE, args, ANSWER).await {
             let answer = answer.values().first().cloned().unwrap_or_default();
-            if answer == Value::from(number) {
+            if answer == number {
                 seen.acknowledged.lock().insert(number);
             } else {
                 let code = answer["error"]["code"].as_str().unwrap_or("?").to_owned();

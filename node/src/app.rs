@@ -67,6 +67,9 @@ pub enum ServeError {
         /// What is wrong with it.
         wrong: &'static str,
     },
+    /// A webhook's URL needs TLS, and this machine has no root certificates.
+    #[error("webhooks: {0}; install ca-certificates, or name them in SSL_CERT_FILE")]
+    Webhooks(#[source] std::io::Error),
     /// Metrics cannot be recorded.
     #[error(transparent)]
     Metrics(#[from] crate::metrics::InstallError),
@@ -243,14 +246,6 @@ fn adapter_start(config: &ServeConfig, peer: TcpListener, entropy: Entropy) -> S
     }
 }
 
-/// Nothing is open until it is allowed; development opens everything to the built-in handler.
-fn namespaces(config: &ServeConfig) -> Namespaces {
-    match config.mode {
-        Mode::Production => Namespaces::closed(),
-        Mode::Development => Namespaces::closed().open_every_other(demo(config)),
-    }
-}
-
 fn sessions(config: &ServeConfig) -> EngineConfig {
     let engine = &config.engine;
     EngineConfig {
@@ -296,12 +291,11 @@ fn cors(config: &ServeConfig) -> Cors {
     }
 }
 
-/// Who serves a namespace while no backend does, unless the operator decided otherwise: in
-/// development the built-in handler, every namespace where the application serves none.
-fn backends(config: &ServeConfig, adapter: &Arc<Adapter>, has_application: bool) -> Backends {
-    let development = config.mode == Mode::Development;
+/// Who serves a namespace that no backend has served yet, unless the operator decided otherwise: in
+/// development the built-in handler.
+fn backends(config: &ServeConfig, adapter: &Arc<Adapter>) -> Backends {
     let builtin: SharedHandler = match config.mode {
-        Mode::Production => Arc::new(Pubsub),
+        Mode::Production => Arc::new(Pubsub::default()),
         Mode::Development => Arc::new(demo(config)),
     };
     let settings = BackendSettings {
@@ -310,7 +304,6 @@ fn backends(config: &ServeConfig, adapter: &Arc<Adapter>, has_application: bool)
             Mode::Production => Policy::Wait,
             Mode::Development => Policy::Builtin,
         },
-        opens_all: development && !has_application,
         builtin,
     };
     Backends::start(Arc::clone(adapter), settings)
@@ -320,6 +313,7 @@ fn demo(config: &ServeConfig) -> Demo {
     Demo {
         node: config.node_id,
         process: std::process::id(),
+        pubsub: Pubsub::default(),
     }
 }
 

@@ -57,6 +57,7 @@ pub mod demo;
 pub mod grpc;
 pub mod pubsub;
 pub mod server;
+pub mod webhook;
 
 pub mod app;
 pub mod cli;

@@ -262,6 +262,17 @@ pub const FOLLOWERS_MAX: usize = 256;
 pub const FOLLOW_ROOMS_MAX: usize = 100;
 /// Events, and records of what became of sockets, that a follower holds at once.
 pub const FOLLOW_PAGE_MAX: usize = 256;
+/// Rooms whose membership this node follows for clients; above, `presence` is `overloaded`. Each is
+/// looked at once in an interval.
+pub const PRESENCE_ROOMS_MAX: usize = 1024;
+/// Rooms whose membership one socket may be told; above, `presence` is `overloaded`.
+pub const PRESENCE_ROOMS_PER_SOCKET_MAX: usize = 32;
+/// Requests that wait for a room's next diff; above, `presence` is `overloaded`.
+pub const PRESENCE_REQUESTS_MAX: usize = 4096;
+/// How long changes of a room are gathered before its members are told.
+pub const PRESENCE_INTERVAL: Duration = Duration::from_millis(100);
+/// Members that one diff names; with more, it says that the list must be read anew.
+pub const PRESENCE_DIFF_MAX: usize = 500;
 /// How often a follower is told at least how far it has come, also when nothing concerns it.
 pub const FOLLOW_MARK_EVERY: Duration = Duration::from_secs(3);
 /// Handlers at work on this node for events of the application on other nodes; above, such an event
@@ -272,6 +283,18 @@ pub const SERVER_EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// How long a server's question waits for the answers of clients by default; who is silent then is
 /// named.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a backend that is busy or gone is tried to be told of a socket's end; nobody waits.
+pub const BACKEND_END_DEADLINE: Duration = Duration::from_secs(300);
+/// Webhooks under way on this node; above, the next waits, and its socket with it.
+pub const WEBHOOKS_RUNNING_MAX: usize = 256;
+/// Bytes of an application's answer to a webhook; a larger one counts as a failed attempt.
+pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Time a connection to an application is kept without a request.
+pub const WEBHOOK_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a disconnect is tried to be delivered; nobody waits for it.
+pub const WEBHOOK_NOTICE_DEADLINE: Duration = Duration::from_secs(300);
+/// Disconnects that wait for their delivery; above, one is dropped, and counted.
+pub const WEBHOOK_NOTICES_MAX: usize = 10_000;
 /// Longest time for which a program may let a server's question wait: below the time that an answer
 /// of the API port has.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(50);

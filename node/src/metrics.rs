@@ -139,6 +139,10 @@ metrics_table! {
         "Client operations refused, by error code";
     Counter handler_panics(handler) "roomcast_handler_panics_total"
         "Handlers of the application that panicked, by which";
+    Counter webhooks(kind, outcome) "roomcast_webhooks_total"
+        "Webhooks, by kind and outcome: answered, refused, failed, overloaded, dropped";
+    Counter webhook_retries() "roomcast_webhook_retries_total"
+        "Attempts of webhooks that failed and were, or would have been, made again";
     Counter relay_sent(kind) "roomcast_relay_sent_total"
         "Messages sent to other nodes outside the log, by kind";
     Counter forwards(result) "roomcast_forwarded_requests_total"
@@ -234,6 +238,10 @@ metrics_table! {
         "Followers refused because this node has as many as it may have";
     Counter follower_gaps() "roomcast_follower_gaps_total"
         "Times a follower was told of a gap: what it had to be told was not kept any more";
+    Gauge presence_rooms() "roomcast_presence_rooms"
+        "Rooms whose membership this node follows for clients";
+    Counter presence_diffs(kind) "roomcast_presence_diffs_total"
+        "Diffs of memberships told to sockets, by kind: full, more (the list must be read anew)";
     Gauge lifecycle_records(group) "roomcast_lifecycle_records"
         "Records of what became of sessions that followers can still be told, by group";
     Counter subscribers_ended(limit) "roomcast_subscribers_ended_total"

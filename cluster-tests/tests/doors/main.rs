@@ -73,22 +73,18 @@ async fn every_operation(cluster: &Cluster, mut door: Door, room: &str) {
 
 async fn publishing(scene: &mut Scene, door: &mut Door) {
     let room = scene.room.clone();
+    // A key counts for everything that the server publishes to the namespace.
+    let key = format!("key of {room}");
     let args = r#"["ann",{"b":1,"a":1.50}]"#;
-    let first = door
-        .publish(&room, "line", args, Some("key-1"))
-        .await
-        .unwrap();
+    let first = door.publish(&room, "line", args, Some(&key)).await.unwrap();
     assert!(!first.duplicate && !first.offset.is_empty());
-    let again = door
-        .publish(&room, "line", args, Some("key-1"))
-        .await
-        .unwrap();
+    let again = door.publish(&room, "line", args, Some(&key)).await.unwrap();
     let expected = Published {
         duplicate: true,
         ..first
     };
     assert_eq!(again, expected);
-    let reused = door.publish(&room, "line", "[]", Some("key-1")).await;
+    let reused = door.publish(&room, "line", "[]", Some(&key)).await;
     assert_eq!(reused.unwrap_err(), "key_reused");
     let line = json!(["line", "ann", { "b": 1, "a": 1.5 }]);
     assert_eq!(scene.heard().await, [line.clone(), line]);
@@ -177,7 +173,8 @@ async fn selecting(scene: &mut Scene, door: &mut Door) {
     assert_eq!(left, (1, vec![scene.ann.sid().to_owned()]));
     door.disconnect(&room).await;
     for session in [&mut scene.ann, &mut scene.bob] {
-        session.wait_closed(SOON).await.unwrap();
+        let goodbye = session.wire.packet(SOON).await.unwrap();
+        assert_eq!(goodbye.kind, '1', "{goodbye:?}");
     }
     assert_eq!(door.members(&room).await.0, 0);
 }

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Connections of the API port.
-pub const CONNECTIONS_MAX: usize = 256;
+/// Connections of the API port: more than followers and backends can hold, for operators.
+pub const CONNECTIONS_MAX: usize = 1024;
 
 /// Accepts while there are permits.
 #[derive(Debug)]

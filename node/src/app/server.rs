@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::{
-    Front, Node, ServeError, adapter_start, backends, doors, end, listen, namespaces, serve_api,
-};
+use super::{Front, Node, ServeError, adapter_start, backends, doors, end, listen, serve_api};
 use crate::adapter::Adapter;
-use crate::config::ServeConfig;
+use crate::config::{Mode, ServeConfig};
 use crate::ids::Entropy;
 use crate::limits;
 use crate::process::EndSignals;
 use crate::shutdown::Tasks;
 use crate::socketio::{Io, Namespace, Namespaces, Routes};
+use crate::webhook;
 
 /// How often a node that waits for its readiness is looked at.
 const READY_STEP: Duration = Duration::from_millis(5);
@@ -110,13 +109,19 @@ impl ServerBuilder {
         tracing::info!(node = config.node_id, client = %config.client_addr, api = %api_addr,
             peer = %config.peer_addr, "node starts");
 
+        // In development, what no application serves is the built-in handler's.
+        let opens_all = opened.is_none() && config.mode == Mode::Development;
+        let opened = opened.unwrap_or_else(Namespaces::closed);
+        let opened = webhook::open(&config.webhooks, opened).map_err(ServeError::Webhooks)?;
         let entropy = Entropy::from_os();
         let front = Front::start(&config, &node, entropy.clone(), client, tasks.child())?;
         let adapter = Adapter::start(adapter_start(&config, peer, entropy)).await?;
         node.admin.adapter_started(&adapter);
-        let backends = backends(&config, &adapter, opened.is_some());
-        let opened = opened.unwrap_or_else(|| namespaces(&config));
-        let opened = opened.open_from(backends.opener());
+        let backends = backends(&config, &adapter);
+        let opened = match opens_all {
+            true => backends.open_all(opened),
+            false => backends.open(opened),
+        };
         node.backends.unlock(&backends);
         front.join(&config, &node, &adapter, opened);
         node.operations

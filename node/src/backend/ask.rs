@@ -48,10 +48,14 @@ pub(super) async fn ask(
     let kind = kind(&message);
     let started = Instant::now();
     let counted = Counted::new(Arc::clone(backend));
-    let exchanged = exchange(hub, backend, message, operator);
+    let mut opened = false;
+    let exchanged = exchange(hub, backend, message, operator, &mut opened);
     let answered = timeout(hub.config.call_timeout, exchanged).await;
     drop(counted);
-    let answered = answered.unwrap_or(Err(Unanswered::TimedOut));
+    let answered = answered.unwrap_or(Err(match opened {
+        true => Unanswered::TimedOut,
+        false => Unanswered::Overloaded,
+    }));
     let result = match answered {
         Ok(_) => "done",
         Err(Unanswered::NotWritten | Unanswered::Lost) => "lost",
@@ -68,6 +72,7 @@ async fn exchange(
     backend: &Backend,
     message: to_backend::Message,
     operator: &Operator,
+    opened: &mut bool,
 ) -> Result<from_backend::Message, Unanswered> {
     let place = timeout(limits::BACKEND_WINDOW_DEADLINE, backend.window.acquire());
     let place = place.await.map_err(|_| Unanswered::Overloaded)?;
@@ -84,6 +89,7 @@ async fn exchange(
     };
     let (replies, mut came) = mpsc::channel(limits::BACKEND_CALL_QUEUE_MAX);
     let _open = line.open(message, replies).await?;
+    *opened = true;
     while let Some(reply) = came.recv().await {
         match reply.what {
             What::Message(from_backend::Message::Operation(operation)) => {

@@ -21,6 +21,8 @@ pub(super) struct Bound {
 pub(super) struct Turn {
     /// Its backend, which has been told of it; perhaps gone since.
     pub(super) tie: Option<Tie>,
+    /// Some backend has been told of it, or the built-in handler has it.
+    pub(super) told: bool,
     /// Its end has been told, or need not be.
     pub(super) over: bool,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use roomcast_proto::api::{self, Admit, Connected, Disconnected, SocketEvent};
+use roomcast_proto::api::{self, Admit, Connected, Disconnected, Expired, SocketEvent};
 use roomcast_proto::api::{done, from_backend, to_backend};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -19,10 +19,13 @@ use super::registry::{NotServed, Tie};
 use crate::config::Policy;
 use crate::messages::{self, Payload};
 use crate::socketio::{
-    Ack, Admission, Code, ConnectRequest, Event, Handler, Io, Refusal, Rejection, Socket,
-    Unadmitted,
+    Ack, Admission, Code, ConnectRequest, Event, ExpiredSession, Handler, Io, Refusal, Rejection,
+    Socket, Unadmitted,
 };
 use crate::{limits, metrics};
+
+/// How many backends are told of an expired session at most, one after the other.
+const EXPIRED_TOLD_MAX: usize = 2;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -89,13 +92,18 @@ impl Handler for BackendHandler {
     async fn on_connect(&self, socket: &Socket) {
         let bound = self.0.bindings.of(socket);
         let mut turn = bound.turn.lock().await;
-        match self.tie(&bound, &mut turn, false).await {
+        match self.tie(&bound, &mut turn).await {
             Ok(_) => {}
             Err(Untied::NotServed) if self.0.policy(socket.namespace()) == Policy::Builtin => {
                 self.0.builtin.on_connect(socket).await;
+                turn.told = true;
             }
-            // It is bound when a backend comes, or with its first event.
-            Err(_) => tracing::debug!(socket = socket.id(), "a socket has no backend yet"),
+            // It is bound when a backend comes.
+            Err(Untied::NotServed) => {
+                tracing::debug!(socket = socket.id(), "a socket has no backend yet");
+            }
+            // Nothing would tell the backend of it before its first event: it comes again.
+            Err(Untied::Overloaded) => socket.close_for_now(),
         }
     }
 
@@ -108,7 +116,10 @@ impl Handler for BackendHandler {
             let refusal = match self.find(&bound, &mut turn).await {
                 Ok(tie) if tie.registered().wants(&event.name) => {
                     match self.bring(&tie, socket, &event, ack.is_some()).await {
-                        Ok(done) => return answer(ack, done),
+                        Ok(done) => {
+                            answer(ack, done);
+                            break;
+                        }
                         Err(Unanswered::NotWritten) => {
                             sleep(limits::BACKEND_RETRY_PAUSE).await;
                             continue;
@@ -117,7 +128,12 @@ impl Handler for BackendHandler {
                     }
                 }
                 Ok(_) | Err(Untied::NotServed) if policy == Policy::Builtin => {
-                    return hub.builtin.on_event(socket, event, ack).await;
+                    hub.builtin.on_event(socket, event, ack).await;
+                    break;
+                }
+                Ok(tie) if tie.registered().builtin => {
+                    hub.builtin.on_event(socket, event, ack).await;
+                    break;
                 }
                 Ok(_) => {
                     let message = format!("there is no event {:?} here", event.name);
@@ -129,8 +145,8 @@ impl Handler for BackendHandler {
             refuse(ack, &refusal);
             break;
         }
-        // Its backend may have gone with the event: the next one is told at once.
-        if self.tie(&bound, &mut turn, true).await.is_err() {
+        // Its backend may have gone meanwhile: the next one is told at once.
+        if self.tie(&bound, &mut turn).await.is_err() {
             tracing::trace!(socket = socket.id(), "a socket has no backend now");
         }
     }
@@ -141,9 +157,17 @@ impl Handler for BackendHandler {
             return;
         };
         let mut turn = bound.turn.lock().await;
-        while turn.tie.is_some() {
-            let Ok(tie) = self.tie(&bound, &mut turn, true).await else {
-                break;
+        // Its session goes on elsewhere, and whoever serves it there is told so: not that it ended.
+        if socket.is_superseded() {
+            turn.over = true;
+            return;
+        }
+        let deadline = Instant::now() + limits::BACKEND_END_DEADLINE;
+        while turn.tie.is_some() && Instant::now() < deadline {
+            let tie = match self.tie(&bound, &mut turn).await {
+                Ok(tie) => tie,
+                Err(Untied::NotServed) => break,
+                Err(Untied::Overloaded) => continue,
             };
             if !tie.registered().disconnects {
                 break;
@@ -154,7 +178,8 @@ impl Handler for BackendHandler {
             });
             let operator = Operator::of_socket(socket.clone(), Arc::clone(&tie.backend));
             match ask(hub, &tie.backend, gone, &operator).await {
-                Err(Unanswered::NotWritten | Unanswered::Lost) => {
+                // Nobody waits: a program that is busy is told later.
+                Err(Unanswered::NotWritten | Unanswered::Lost | Unanswered::Overloaded) => {
                     sleep(limits::BACKEND_RETRY_PAUSE).await;
                 }
                 _ => break,
@@ -164,6 +189,31 @@ impl Handler for BackendHandler {
             hub.builtin.on_disconnect(socket, reason).await;
         }
         turn.over = true;
+    }
+
+    /// Told to one backend; again to another only when that one surely or perhaps has not read it.
+    async fn on_expire(&self, io: &Io, session: ExpiredSession) {
+        let hub = &self.0;
+        for _ in 0..EXPIRED_TOLD_MAX {
+            let mut ties = hub.registry.serving(&session.namespace).into_iter();
+            let Some(tie) = ties.find(|tie| tie.registered().disconnects) else {
+                return;
+            };
+            let data = session.data.as_ref();
+            let expired = to_backend::Message::Expired(Expired {
+                namespace: session.namespace.clone(),
+                socket: session.id.clone(),
+                identity: session.identity.clone(),
+                data: data.map_or_else(String::new, ToString::to_string),
+            });
+            let operator = Operator::of_server(io.clone(), Arc::clone(&tie.backend));
+            match ask(hub, &tie.backend, expired, &operator).await {
+                Err(Unanswered::NotWritten | Unanswered::Lost) => {
+                    sleep(limits::BACKEND_RETRY_PAUSE).await;
+                }
+                _ => return,
+            }
+        }
     }
 }
 
@@ -184,8 +234,8 @@ impl BackendHandler {
 
     /// The socket's backend; one that is gone is replaced, and the new one told of the socket
     /// before anything else.
-    async fn tie(&self, bound: &Bound, turn: &mut Turn, known: bool) -> Result<Tie, Untied> {
-        let (hub, socket) = (&self.0, &bound.socket);
+    async fn tie(&self, bound: &Bound, turn: &mut Turn) -> Result<Tie, Untied> {
+        let (hub, socket, known) = (&self.0, &bound.socket, turn.told);
         if let (true, Some(tie)) = (turn.is_tied(), &turn.tie) {
             return Ok(tie.clone());
         }
@@ -223,6 +273,7 @@ impl BackendHandler {
                 metrics::backend_rebinds().increment(1);
             }
             turn.tie = Some(tie.clone());
+            turn.told = true;
             return Ok(tie);
         }
     }
@@ -231,7 +282,7 @@ impl BackendHandler {
     async fn find(&self, bound: &Bound, turn: &mut Turn) -> Result<Tie, Untied> {
         let (hub, namespace) = (&self.0, bound.socket.namespace());
         loop {
-            let tied = self.tie(bound, turn, true).await;
+            let tied = self.tie(bound, turn).await;
             if !matches!(tied, Err(Untied::NotServed)) || hub.policy(namespace) != Policy::Wait {
                 return tied;
             }
@@ -284,7 +335,7 @@ pub(super) async fn bind_anew(hub: Arc<Hub>) {
                 if let Ok(mut turn) = bound.turn.try_lock()
                     && !turn.over
                     && !turn.is_tied()
-                    && handler.tie(&bound, &mut turn, true).await.is_err()
+                    && handler.tie(&bound, &mut turn).await.is_err()
                 {
                     tracing::trace!(socket = bound.socket.id(), "no backend for a socket");
                 }

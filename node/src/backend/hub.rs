@@ -16,7 +16,7 @@ use crate::adapter::{Adapter, BackendPeers};
 use crate::config::{BackendConfig, Policy};
 use crate::ids::NodeId;
 use crate::shutdown::Tasks;
-use crate::socketio::{Opener, SharedHandler};
+use crate::socketio::{Namespaces, Opener, SharedHandler};
 use crate::{limits, metrics};
 
 /// What [`Backends`] starts with.
@@ -26,8 +26,6 @@ pub struct BackendSettings {
     pub config: BackendConfig,
     /// The policy of namespaces for which the operator decided nothing.
     pub policy: Policy,
-    /// Every namespace is open, whether a backend serves it or not.
-    pub opens_all: bool,
     /// The built-in handler.
     pub builtin: SharedHandler,
 }
@@ -37,7 +35,6 @@ impl std::fmt::Debug for BackendSettings {
         f.debug_struct("BackendSettings")
             .field("config", &self.config)
             .field("policy", &self.policy)
-            .field("opens_all", &self.opens_all)
             .finish_non_exhaustive()
     }
 }
@@ -47,7 +44,6 @@ pub(super) struct Hub {
     pub(super) adapter: Arc<Adapter>,
     pub(super) config: BackendConfig,
     policy: Policy,
-    opens_all: bool,
     pub(super) builtin: SharedHandler,
     pub(super) registry: Registry,
     pub(super) announcement: Arc<Announcement>,
@@ -68,9 +64,17 @@ impl Hub {
         self.adapter.consensus().node_id()
     }
 
-    /// What becomes of a namespace's clients while no backend serves it.
+    /// What becomes of a namespace's clients while no backend serves it. Unless the operator says
+    /// otherwise, those of one whose backend has just gone wait: it may come back.
     pub(super) fn policy(&self, namespace: &str) -> Policy {
-        self.config.policy(namespace).unwrap_or(self.policy)
+        let given = self.config.policy(namespace);
+        given.unwrap_or_else(|| {
+            let just_gone = self.registry.last_loss().elapsed() < self.config.wait;
+            match just_gone && self.registry.has_seen(namespace) {
+                true => Policy::Wait,
+                false => self.policy,
+            }
+        })
     }
 
     /// Whether no backend is taken in any more.
@@ -114,8 +118,7 @@ struct Open {
 impl Opener for Open {
     fn open(&self, name: &str) -> Option<SharedHandler> {
         let hub = &self.hub;
-        let is_open = hub.opens_all || hub.config.policy(name).is_some();
-        let is_open = is_open || hub.registry.has_seen(name);
+        let is_open = hub.config.policy(name).is_some() || hub.registry.has_seen(name);
         is_open.then(|| Arc::clone(&self.handler))
     }
 }
@@ -147,7 +150,6 @@ impl Backends {
             adapter,
             config: settings.config,
             policy: settings.policy,
-            opens_all: settings.opens_all,
             builtin: settings.builtin,
             registry: Registry::new(),
             announcement: Arc::new(Announcement::new()),
@@ -164,10 +166,18 @@ impl Backends {
 
     /// Opens namespaces to whatever backend serves them.
     #[must_use]
-    pub fn opener(&self) -> Arc<dyn Opener> {
+    pub fn open(&self, namespaces: Namespaces) -> Namespaces {
         let hub = Arc::clone(&self.0);
         let handler: SharedHandler = Arc::new(BackendHandler(Arc::clone(&hub)));
-        Arc::new(Open { hub, handler })
+        namespaces.open_from(Arc::new(Open { hub, handler }))
+    }
+
+    /// As [`Self::open`], and every other namespace, too: what no backend has ever served is the
+    /// built-in handler's.
+    #[must_use]
+    pub fn open_all(&self, namespaces: Namespaces) -> Namespaces {
+        let every_other = BackendHandler(Arc::clone(&self.0));
+        self.open(namespaces).open_every_other(every_other)
     }
 
     /// All backends that this node knows of.

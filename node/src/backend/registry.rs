@@ -34,6 +34,8 @@ pub(super) struct Registered {
     pub(super) events: BTreeSet<String>,
     pub(super) admits: bool,
     pub(super) disconnects: bool,
+    /// Other events are the built-in handler's.
+    pub(super) builtin: bool,
 }
 
 impl Registered {
@@ -53,6 +55,7 @@ impl Registered {
             events: events.into_iter().collect(),
             admits: registration.admits,
             disconnects: registration.disconnects,
+            builtin: registration.builtin,
         })
     }
 
@@ -98,6 +101,7 @@ impl Description {
             events: registered.events.iter().cloned().collect(),
             admits: registered.admits,
             disconnects: registered.disconnects,
+            builtin: registered.builtin,
         });
         Hello {
             name: self.name.clone(),

@@ -16,6 +16,7 @@ mod sections;
 mod serve;
 mod sources;
 mod tokens;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -30,3 +31,4 @@ pub use sections::{ClusterSettings, EngineConfig};
 pub use serve::{InitialCluster, Member, Mode, ServeConfig};
 pub use sources::{Lookup, Sources};
 pub use tokens::ApiTokens;
+pub use webhooks::{Webhook, WebhookSecret, WebhooksConfig};

@@ -11,6 +11,7 @@ use super::reader::{Reader, Wrong, future_directory, host_port, number};
 use super::sections::{ClusterSettings, EngineConfig};
 use super::sources::Sources;
 use super::tokens::ApiTokens;
+use super::webhooks::WebhooksConfig;
 use crate::ids::NodeId;
 use crate::limits;
 
@@ -127,6 +128,8 @@ pub struct ServeConfig {
     pub engine: EngineConfig,
     /// How its client port speaks HTTP.
     pub http: HttpConfig,
+    /// Namespaces that applications serve over HTTP.
+    pub webhooks: WebhooksConfig,
     /// What becomes of clients whose namespace is served by programs of their own.
     pub backends: BackendConfig,
 }
@@ -200,6 +203,7 @@ impl ServeConfig {
         let event_bytes_max = cluster.as_ref().map(|cluster| cluster.event_bytes_max);
         let engine = EngineConfig::read(reader, event_bytes_max);
         let http = HttpConfig::read(reader);
+        let webhooks = WebhooksConfig::read(reader, mode == Some(Mode::Production));
         let backends = BackendConfig::read(reader);
 
         refuse_equal_ports(reader, client_addr?, api_addr?, peer_addr?);
@@ -237,6 +241,7 @@ impl ServeConfig {
             cluster_given: reader.given_in(Section::Cluster),
             engine: engine?,
             http: http?,
+            webhooks: webhooks?,
             backends: backends?,
         })
     }

@@ -260,6 +260,12 @@ backend-policies | /chat=drop | has `drop`, which is no policy => NAMESPACE=POLI
 backend-policies | /a=wait,/a=refuse | names `/a` twice => NAMESPACE=POLICY
 backend-wait | 1h | `1h` is out of bounds => 0ms to 5m
 backend-call-timeout | 0s | `0ms` is out of bounds => 1s to 10m
+api-token-file | nowhere | `nowhere` cannot be read: => a file with one token
+webhooks | /orders | has `/orders` without a URL => NAMESPACE=URL
+webhooks | /a=ftp://b | has `ftp://b`, which is no URL of HTTP => NAMESPACE=URL
+webhook-secret-file | nowhere | `nowhere` cannot be read: => whsec_ and the base64
+webhook-timeout | 0s | `0ms` is out of bounds => 100ms to 1m
+webhook-deadline | 2m | `2m` is out of bounds => 100ms to 1m
 drain-pace | 0 | `0` is out of bounds => 1 to 1000000
 drain-timeout | 2h | `2h` is out of bounds => 1s to 1h";
 

@@ -55,6 +55,22 @@ impl From<Failure> for Unplaced {
     }
 }
 
+/// What an application says of a client is replicated with its session: it is bounded.
+fn within_bounds(admission: &Admission) -> Result<(), Rejection> {
+    let identity = admission.identity.as_ref().map_or(0, String::len);
+    let data = admission.data.as_ref();
+    let data = data.map_or(0, |data| data.to_string().len());
+    if identity > limits::IDENTITY_BYTES_MAX || data > limits::MEMBER_DATA_BYTES_MAX {
+        tracing::error!(
+            identity,
+            data,
+            "an admission with more bytes than may be kept"
+        );
+        return Err(Rejection::internal());
+    }
+    Ok(())
+}
+
 /// Who connects, and how.
 pub(super) struct Applicant {
     pub(super) identity: Option<String>,
@@ -92,6 +108,10 @@ impl Connecting {
                 return self.session.close(CloseReason::Overloaded);
             }
         };
+        if let Err(rejection) = within_bounds(&admission) {
+            metrics::connects("rejected").increment(1);
+            return self.reject(&rejection);
+        }
         let recoverable = brought.wish.is_granted(admission.recovery);
         if subscriber.is_some() && !recoverable {
             metrics::connects("rejected").increment(1);

@@ -18,6 +18,7 @@ mod namespaces;
 mod operation;
 mod query;
 mod refusal;
+mod roster;
 mod selected;
 mod server_side;
 mod slots;

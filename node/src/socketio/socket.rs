@@ -226,6 +226,18 @@ impl Socket {
         }
     }
 
+    /// Whether its session has been taken over by a later connection, as far as this node knows.
+    pub(crate) fn is_superseded(&self) -> bool {
+        let view = self.group.view();
+        let session = view.session_by_id(&self.local.id);
+        session.is_some_and(|session| session.generation > self.local.generation)
+    }
+
+    /// Closes the connection for what passes by itself: its client comes again, and resumes.
+    pub(crate) fn close_for_now(&self) {
+        self.local.session.close(CloseReason::Overloaded);
+    }
+
     fn operation(&self, kind: Kind) -> Operation {
         Operation::new(Arc::clone(&self.group), Some(Arc::clone(&self.local)), kind)
     }

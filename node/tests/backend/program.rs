@@ -31,6 +31,7 @@ impl Program {
             events: Vec::new(),
             admits: true,
             disconnects: false,
+            builtin: false,
         };
         Hello {
             name: "test".to_owned(),
