@@ -9,22 +9,24 @@ use crate::pubsub::Pubsub;
 use crate::socketio::{Ack, Admission, ConnectRequest, Event, Handler, Rejection, Socket};
 
 /// See the module's text.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Demo {
     /// This node.
     pub node: NodeId,
     /// This process.
     pub process: u32,
+    /// Whose events all others are.
+    pub pubsub: Pubsub,
 }
 
 #[async_trait]
 impl Handler for Demo {
     async fn admit(&self, request: &ConnectRequest<'_>) -> Result<Admission, Rejection> {
-        Pubsub.admit(request).await
+        self.pubsub.admit(request).await
     }
 
     async fn on_connect(&self, socket: &Socket) {
-        Pubsub.on_connect(socket).await;
+        self.pubsub.on_connect(socket).await;
     }
 
     async fn on_event(&self, socket: &Socket, event: Event, ack: Option<Ack>) {
@@ -34,10 +36,10 @@ impl Handler for Demo {
             }
             return;
         }
-        Pubsub.on_event(socket, event, ack).await;
+        self.pubsub.on_event(socket, event, ack).await;
     }
 
     async fn on_disconnect(&self, socket: &Socket, reason: &str) {
-        Pubsub.on_disconnect(socket, reason).await;
+        self.pubsub.on_disconnect(socket, reason).await;
     }
 }

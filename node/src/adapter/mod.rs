@@ -46,4 +46,4 @@ pub use server_events::ServerAnswers;
 pub(crate) use server_events::{Application, ServerEvent};
 pub use socket::LocalSocket;
 pub(crate) use socket::{Frozen, Holder};
-pub(crate) use unlogged::Class;
+pub(crate) use unlogged::{Class, Stamped};

@@ -38,19 +38,8 @@ pub(crate) fn answer(socket: &Socket, event: &Event) -> Result<String, Refusal> 
         return Err(Refusal::invalid(message));
     }
     let (page, offset) = socket.members(&room, after, limit, options.away);
-    let mut next = page.next;
-    let mut members = Vec::with_capacity(page.members.len());
-    let (mut bytes, mut last) = (0, None);
-    for member in page.members {
-        let identity = member.identity.as_deref().map_or(0, str::len);
-        bytes += MEMBER_BYTES + identity + member.data.len();
-        if bytes > limits::PAGE_BYTES_MAX && last.is_some() {
-            next = last;
-            break;
-        }
-        last = Some(member.id);
-        members.push(member_json(&member));
-    }
+    let (members, cut) = fitting(page.members.iter(), limit);
+    let next = cut.or(page.next);
     let answer = json!([{
         "ok": true,
         "offset": offset.to_string(),
@@ -61,7 +50,31 @@ pub(crate) fn answer(socket: &Socket, event: &Event) -> Result<String, Refusal> 
     Ok(answer.to_string())
 }
 
-fn member_json(member: &Member) -> Value {
+/// As many as fit one answer, and if not all did, the last one's id.
+pub(super) fn fitting<'a>(
+    all: impl Iterator<Item = &'a Member>,
+    limit: usize,
+) -> (Vec<Value>, Option<SocketId>) {
+    let mut members = Vec::new();
+    let (mut bytes, mut last) = (0, None);
+    for member in all {
+        bytes += member_bytes(member);
+        if members.len() == limit || bytes > limits::PAGE_BYTES_MAX && last.is_some() {
+            return (members, last);
+        }
+        last = Some(member.id);
+        members.push(member_json(member));
+    }
+    (members, None)
+}
+
+/// About what a member takes in an answer.
+pub(super) fn member_bytes(member: &Member) -> usize {
+    MEMBER_BYTES + member.identity.as_deref().map_or(0, str::len) + member.data.len()
+}
+
+/// A member as lists show it.
+pub(super) fn member_json(member: &Member) -> Value {
     let mut object = Map::new();
     object.insert("id".into(), member.id.to_string().into());
     let state = if member.connected {
@@ -72,7 +85,11 @@ fn member_json(member: &Member) -> Value {
     object.insert("state".into(), state.into());
     object.insert("since".into(), member.since_ms.into());
     object.insert("identity".into(), json!(member.identity.as_deref()));
-    let data = serde_json::from_slice(&member.data).unwrap_or(Value::Null);
-    object.insert("data".into(), data);
+    object.insert("data".into(), data_json(member));
     Value::Object(object)
+}
+
+/// The data of a member; `null` without any.
+pub(super) fn data_json(member: &Member) -> Value {
+    serde_json::from_slice(&member.data).unwrap_or(Value::Null)
 }

@@ -4,10 +4,13 @@
 mod answer;
 mod history;
 mod members;
+mod presence;
 mod request;
 
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -16,11 +19,16 @@ use crate::socketio::{
     Ack, Admission, ConnectRequest, Event, Handler, Operation, Place, Rejection, Socket,
 };
 use answer::{Code, Refusal, ok_offset, refused, reply};
+use presence::Presence;
 use request::Publish;
 
-/// See the module's text. In development mode every namespace is served by it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Pubsub;
+/// See the module's text. In development mode every namespace is served by it. Its clones are one
+/// handler.
+#[derive(Debug, Clone, Default)]
+pub struct Pubsub {
+    /// Who is told the membership of which rooms.
+    presence: Arc<Presence>,
+}
 
 #[async_trait]
 impl Handler for Pubsub {
@@ -67,6 +75,7 @@ impl Handler for Pubsub {
                 in_order(socket.acknowledge(offset), ack);
             }),
             "members" => reply(ack, members::answer(socket, &event)),
+            "presence" => self.presence.answer(socket, &event, ack).await,
             "history" => history::answer(socket, &event, ack).await,
             name => {
                 let message = format!("there is no event {name:?} here");
@@ -75,7 +84,9 @@ impl Handler for Pubsub {
         }
     }
 
-    async fn on_disconnect(&self, _socket: &Socket, _reason: &str) {}
+    async fn on_disconnect(&self, socket: &Socket, _reason: &str) {
+        self.presence.forget(socket);
+    }
 }
 
 /// Goes on with a request that could be read, or refuses it.

@@ -9,7 +9,7 @@ use crate::socketio::Namespaces;
 use crate::socketio::testing::{EVENT_BYTES_MAX, Node, Wire};
 
 async fn node() -> Node {
-    Node::start(Namespaces::closed().open("/", Pubsub)).await
+    Node::start(Namespaces::closed().open("/", Pubsub::default())).await
 }
 
 /// What is refused, with which code, and a word of the message.

@@ -296,13 +296,7 @@ impl GroupState {
                 page.next = page.members.last().map(|member| member.id);
                 break;
             }
-            page.members.push(Member {
-                id: session.id,
-                connected: session.is_connected(),
-                since_ms: session.since_ms,
-                identity: session.identity.clone(),
-                data: session.data.clone(),
-            });
+            page.members.push(session.as_member());
         }
         page
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cursors::Place;
+use super::query::Member;
 use super::subscribers::Subscription;
 use crate::ids::{Incarnation, Pid, Position, SocketId};
 
@@ -126,6 +127,17 @@ impl Session {
     /// Names of the rooms it is in, its own id's included, in order.
     pub fn rooms(&self) -> impl Iterator<Item = &Arc<str>> {
         self.open.iter().map(|interval| &interval.room)
+    }
+
+    /// As member lists show it.
+    pub(crate) fn as_member(&self) -> Member {
+        Member {
+            id: self.id,
+            connected: self.is_connected(),
+            since_ms: self.since_ms,
+            identity: self.identity.clone(),
+            data: self.data.clone(),
+        }
     }
 
     /// True when it is in the room now.

@@ -56,7 +56,7 @@ async fn namespaces_are_served_by_name_then_by_pattern_then_all_others() {
     let mut config = ServeConfig::single_node(dir.path());
     config.disk_reserve_bytes = 0;
     let building = Server::builder(config)
-        .namespaces(Namespaces::closed().open("/pubsub", Pubsub))
+        .namespaces(Namespaces::closed().open("/pubsub", Pubsub::default()))
         .namespace_matching(|name| name.starts_with("/room-"), saying("pattern"))
         .namespace("/room-7", saying("name"))
         .every_other_namespace(saying("other"));
