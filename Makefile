@@ -16,6 +16,8 @@ BIN := $(TARGET)/debug/roomcast
 RELEASE_BIN := $(TARGET)/release/roomcast
 DEMO := node/demo
 INTEROP := cluster-tests/interop
+EXAMPLE := node/examples/python
+EXAMPLE_VENV := .tools/example-venv
 NPM_CI := npm ci --no-audit --no-fund --loglevel=error
 
 FUZZ := proto/fuzz
@@ -28,8 +30,8 @@ API_VENV := .tools/api-venv
 # A client that brings OpenSSL: a workspace of its own, with its own lock file and target.
 INTEROP_RUST := $(INTEROP)/rust_socketio
 
-.PHONY: help run build test verify fix deny unit cluster interop rust-client chart page page-polling \
-	picture bench soak fuzz api-fuzz autobahn npm
+.PHONY: help run example build test verify fix deny unit cluster interop rust-client chart page \
+	page-backend page-polling picture bench soak fuzz api-fuzz autobahn npm
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +42,22 @@ run: build $(DEMO)/node_modules ## Start three nodes, a balancer and the demo pa
 	@echo "Open http://127.0.0.1:$(PORT)/ in two windows. Ctrl-C stops everything; data stays in roomcast-data/dev."
 	@exec $(BIN) dev --port $(PORT) --page-dir $(DEMO) \
 		--client-bundle-dir $(DEMO)/node_modules/socket.io-client/dist
+
+example: build $(DEMO)/node_modules $(EXAMPLE_VENV)/ready ## The same with a chat in Python behind it (node/examples/python/chat.py)
+	@echo "Open http://127.0.0.1:$(PORT)/?namespace=/chat in two windows; @name sends to one person. Ctrl-C stops everything."
+	@PYTHONPATH=$(EXAMPLE_VENV)/stubs exec $(EXAMPLE)/run $(EXAMPLE_VENV)/bin/python $(PORT) \
+		$(BIN) dev --port $(PORT) --page-dir $(DEMO)
+
+# grpcio, and the stubs of our .proto files.
+$(EXAMPLE_VENV)/ready: $(EXAMPLE)/requirements.txt proto/proto/api.proto proto/proto/backend.proto
+	@.ci/need "python3 -c 'import venv, ensurepip'" python3 python3-venv
+	@echo "pip: installing what $< names into $(@D)"
+	@python3 -m venv --clear $(@D)
+	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	@mkdir -p $(@D)/stubs
+	@$(@D)/bin/python -m grpc_tools.protoc -Iproto/proto --python_out=$(@D)/stubs \
+		--grpc_python_out=$(@D)/stubs api.proto backend.proto
+	@touch $@
 
 build: ## Build the binary
 	$(CARGO) build -p roomcast
@@ -67,7 +85,7 @@ unit: npm ## Tests within one process
 cluster: build interop ## Tests with real nodes, stock clients and kill -9
 	ROOMCAST_BIN=$(BIN) $(CARGO) test -p roomcast-cluster-tests -- --test-threads=$(CLUSTER_THREADS)
 
-interop: $(INTEROP)/node_modules $(INTEROP_VENV)/ready $(API_VENV)/ready rust-client ## Fetch the clients of the tests: npm, PyPI, crates.io
+interop: $(INTEROP)/node_modules $(INTEROP_VENV)/ready $(API_VENV)/ready $(EXAMPLE_VENV)/ready rust-client ## Fetch the clients of the tests: npm, PyPI, crates.io
 
 $(INTEROP_VENV)/ready: $(INTEROP)/python/requirements.txt
 	@.ci/need "python3 -c 'import venv, ensurepip'" python3 python3-venv
@@ -98,6 +116,11 @@ chart: build ## Check the Helm chart with a real Helm, against the binary's own 
 page: build $(DEMO)/node_modules ## Play the demo in headless Chromium: two windows, a killed node
 	@.ci/need "chromium --version" chromium
 	cd $(DEMO) && node screenshot.mjs --bin $(BIN) --kill
+
+page-backend: build $(DEMO)/node_modules $(EXAMPLE_VENV)/ready ## The same served by chat.py, which is killed instead
+	@.ci/need "chromium --version" chromium
+	cd $(DEMO) && PYTHONPATH=$(abspath $(EXAMPLE_VENV)/stubs) node backend.mjs --bin $(BIN) \
+		--python $(abspath $(EXAMPLE_VENV)/bin/python)
 
 page-polling: build $(DEMO)/node_modules ## A long-polling chat in Chromium for MINUTES, nodes killed and restarted
 	@.ci/need "chromium --version" chromium

@@ -3,6 +3,9 @@
 //
 // The last argument of every event is its offset: a position in the cluster's log, opaque text. The
 // client keeps it by itself and brings it back when it reconnects; this page only shows it.
+//
+// With `?namespace=/chat` it is served by a program of its own (`make example`), which takes lines as
+// `say`, and private ones as `whisper`.
 
 import { checker } from "./checker.js";
 import { view } from "./view.js";
@@ -22,6 +25,8 @@ const RECONNECT_SPREAD = 0.5;
 const RETRY = ["unavailable", "unknown_outcome", "overloaded", "rate_limited", "timeout"];
 
 const wanted = new URLSearchParams(location.search);
+const namespace = wanted.get("namespace") ?? "/";
+const WHISPER = /^@(\S+)\s+(.+)$/;
 // Names this window among all senders; the line's number in a room shows the readers every gap.
 const sender = Math.random().toString(36).slice(2, 10);
 
@@ -72,7 +77,7 @@ async function insist(event, ...args) {
 }
 
 function connect() {
-  socket = io({
+  socket = io(namespace, {
     // `?transports=polling` and `?transports=polling,websocket` show the others.
     transports: (wanted.get("transports") ?? "websocket").split(","),
     // In development mode the identity is what the client says; in production a token proves it.
@@ -85,6 +90,7 @@ function connect() {
   socket.on("disconnect", onDisconnect);
   socket.on("connect_error", onConnectError);
   socket.on("chat", onChat);
+  socket.on("whisper", ({ from, text }) => view.note(rooms.get(current), "good", `${from}: ${text}`));
 }
 
 // A refusal by the server is final for the stock client; whatever else is wrong, it tries again.
@@ -278,6 +284,8 @@ async function showMembers() {
 }
 
 function say(text) {
+  const whispered = namespace !== "/" && WHISPER.exec(text);
+  if (whispered) return whisper(whispered[1], whispered[2]);
   if (queue.length >= QUEUE_MAX) return;
   queue.push({ key: `${sender}-${(keys += 1)}`, body: { room: current, nick, text, sender } });
   send();
@@ -295,7 +303,7 @@ async function send() {
       await pause(100);
       continue;
     }
-    const answer = await ask("publish", { rooms: [body.room], key }, "chat", body);
+    const answer = await write(body, key);
     const code = answer?.error?.code;
     if (answer?.ok || (code && !RETRY.includes(code))) {
       queue.shift();
@@ -307,6 +315,18 @@ async function send() {
   }
   sending = false;
   view.pending(0, false);
+}
+
+function write(body, key) {
+  if (namespace !== "/") return ask("say", body, key);
+  return ask("publish", { rooms: [body.room], key }, "chat", body);
+}
+
+async function whisper(name, text) {
+  const room = rooms.get(current);
+  const answer = await ask("whisper", name, text);
+  if (answer?.ok) view.note(room, "good", `to ${name}: ${text}`);
+  else view.note(room, "bad", `${name} was not told: ${answer?.error?.message ?? "no answer"}`);
 }
 
 function refused(body, error) {
@@ -347,7 +367,8 @@ function start() {
   const cuts = { cut: () => cut(0), cutLong: () => cut(CUT_LONG_MS) };
   view.on({ join, leave, open, say, rename, toggleTicker, ...cuts });
   view.nick(nick);
-  if (wanted.has("transports")) view.second({ transports: wanted.get("transports") });
+  const kept = ["transports", "namespace"].filter((name) => wanted.has(name));
+  view.second(Object.fromEntries(kept.map((name) => [name, wanted.get(name)])));
   sessionStorage.setItem("nick", nick);
   if (typeof io !== "function") {
     view.status("failed", "The Socket.IO client is not installed");
