@@ -3,9 +3,10 @@
 //!
 //! Environment: `RUNS` (3), `PERIOD_S` (10) per measurement, `SOCKETS` (1000) in the room,
 //! `CONNECTS` (5000) idle connections, `ONLY` (some of
-//! `publishers,restart,replay,kept,idle,fan_out,upgrade,durable,slow`), `NATS_SERVER` (the peer's
-//! program), `ROOMCAST_BIN`. Data goes to `TMPDIR`: a real disk, please.
+//! `publishers,doors,restart,replay,kept,idle,fan_out,upgrade,durable,slow`), `NATS_SERVER` (the
+//! peer's program), `ROOMCAST_BIN`. Data goes to `TMPDIR`: a real disk, please.
 
+mod doors;
 mod kept;
 mod log;
 mod replay;
@@ -355,6 +356,9 @@ async fn run(settings: &Settings, table: &mut Table) -> io::Result<()> {
         if settings.measures("publishers") {
             println!("run {run} of {}, publishers", settings.runs);
             log::publishers(settings, table).await?;
+        }
+        if settings.measures("doors") {
+            doors::doors(settings, table).await?;
         }
         if settings.measures("restart") {
             log::restart(settings, table).await?;
