@@ -14,6 +14,7 @@ use super::disk::{Disk, RealDisk};
 use super::frame::{Head, Kind, Place};
 use super::index::{EntryId, Index, Marks, Record, SavedVote};
 use super::reader::Files;
+use super::reclaim::LookedAt;
 use super::recovery::{self, OpenError};
 use super::segment::SegmentId;
 use super::space::Gauge;
@@ -52,7 +53,7 @@ pub(super) struct Shared {
     pub(super) files: Files,
     pub(super) space: Gauge,
     /// One at a time makes room; the segment that was looked through last.
-    pub(super) reclaiming: Mutex<SegmentId>,
+    pub(super) reclaiming: Mutex<LookedAt>,
     /// Everything before this place is written; segment and offset.
     written: AtomicU64,
     on_fatal: OnFatal,
@@ -209,7 +210,7 @@ impl Wal {
             wake: Condvar::new(),
             files: Files::default(),
             space: Gauge::default(),
-            reclaiming: Mutex::new(SegmentId::default()),
+            reclaiming: Mutex::default(),
             written: AtomicU64::new(0),
             on_fatal,
         });

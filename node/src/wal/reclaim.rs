@@ -14,8 +14,23 @@ use super::log::Wal;
 use super::segment::SegmentId;
 use crate::ids::GroupId;
 
-/// Segments whose entries are looked through at once; the next call goes on behind them.
+/// Segments whose entries are looked through at once, and as many archives; the next call goes on
+/// behind them.
 const LOOK_SEGMENTS_MAX: usize = 16;
+/// Archives of less than this part of a segment are small.
+const SMALL_PART: u64 = 8;
+/// So many small archives are made one, though all that they hold is wanted: files must not grow in
+/// number for as long as something is kept. A byte is copied a few times for that, as it doubles
+/// this often on its way to a large one.
+const MERGED_ARCHIVES: usize = 8;
+
+/// Up to where segments and archives have been looked through, each in turn: many archives must
+/// not make the segments wait.
+#[derive(Debug, Default)]
+pub(super) struct LookedAt {
+    segments: SegmentId,
+    archives: SegmentId,
+}
 
 /// What is still wanted of what Raft has given up.
 pub(crate) trait Needs {
@@ -121,6 +136,9 @@ struct Removable {
     wanted_bytes: u64,
 }
 
+/// Sealed segments and what they hold.
+type Sealed = Vec<(SegmentId, Contents)>;
+
 impl Removable {
     fn new(id: SegmentId, contents: Contents) -> Self {
         Self {
@@ -175,15 +193,22 @@ impl Wal {
     /// The disk: nothing that is needed was touched.
     pub(crate) fn reclaim(&self, needs: &dyn Needs) -> io::Result<Reclaimed> {
         let mut looked_at = self.shared.reclaiming.lock();
-        let removable = self.removable(needs, &mut looked_at);
+        let LookedAt { segments, archives } = &mut *looked_at;
+        let (given_up, archived) = self.given_up();
+        let small_bytes = u64::from(self.shared.options.segment_bytes) / SMALL_PART;
+        let (mut removable, _) = self.removable(needs, given_up, segments, 0);
+        let (emptied, small) = self.removable(needs, archived, archives, small_bytes);
+        removable.extend(emptied);
         let (whole, mut partly): (Vec<_>, Vec<_>) = removable
             .into_iter()
             .partition(|segment| segment.wanted.is_empty());
+        let merges = small.len() >= MERGED_ARCHIVES;
         // Copying is worth it for what one full segment gives back that can go, not for every
         // little gain of archives.
         let gain: u64 = partly.iter().map(Removable::gain).sum();
         let mut copied = 0;
-        if gain >= u64::from(self.shared.options.segment_bytes) / 2 {
+        if merges || gain >= u64::from(self.shared.options.segment_bytes) / 2 {
+            partly.extend(small.into_iter().filter(|_| merges));
             copied = self.archive(&partly, needs)?;
         } else {
             partly.clear();
@@ -203,9 +228,8 @@ impl Wal {
         self.shared.tail.lock().catalog.size(bytes)
     }
 
-    /// Segments of which nothing, or little, is wanted. Looks through some of them, from behind
-    /// `looked_at` on and around.
-    fn removable(&self, needs: &dyn Needs, looked_at: &mut SegmentId) -> Vec<Removable> {
+    /// Segments, and archives, of which Raft wants nothing, in their order.
+    fn given_up(&self) -> (Sealed, Sealed) {
         let sealed: Vec<_> = {
             let tail = self.shared.tail.lock();
             let oldest = tail.segments.first().copied();
@@ -224,14 +248,25 @@ impl Wal {
                 .iter()
                 .all(|(group, (_, last))| self.group(*group).marks().first() > *last)
         };
-        let mut given_up: Vec<_> = sealed
+        let given_up = sealed
             .into_iter()
-            .filter(|(_, contents)| given_up(contents))
-            .collect();
+            .filter(|(_, contents)| given_up(contents));
+        given_up.partition(|(id, _)| !id.is_archive())
+    }
+
+    /// Those of which nothing, or little, is wanted, and those of fewer bytes than `small` of which
+    /// more is. Looks through some of them, from behind `looked_at` on and around.
+    fn removable(
+        &self,
+        needs: &dyn Needs,
+        mut given_up: Sealed,
+        looked_at: &mut SegmentId,
+        small: u64,
+    ) -> (Vec<Removable>, Vec<Removable>) {
         let first = given_up.partition_point(|(id, _)| *id <= *looked_at);
         given_up.rotate_left(first);
         let mut looks = 0;
-        let mut removable = Vec::new();
+        let (mut removable, mut full) = (Vec::new(), Vec::new());
         for (id, contents) in given_up {
             let mut ranges = contents.entries.iter();
             let has_wanted = ranges.any(|(group, (_, last))| needs.first(*group) <= *last);
@@ -247,9 +282,11 @@ impl Wal {
             }
             if segment.wanted_bytes * 2 <= segment.contents.bytes {
                 removable.push(segment);
+            } else if segment.contents.bytes < small {
+                full.push(segment);
             }
         }
-        removable
+        (removable, full)
     }
 
     /// Finds what is wanted of a segment; false when that cannot be said yet.

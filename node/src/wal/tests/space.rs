@@ -118,6 +118,42 @@ fn archives_hold_what_is_wanted_of_an_entry_and_are_not_written_again() {
 }
 
 #[test]
+fn small_archives_are_made_one_as_long_as_all_of_them_is_wanted() {
+    let disk = SimulatedDisk::default();
+    let wal = open(&disk).unwrap();
+    wal.sync().unwrap();
+    let (mut most, mut next) = (0, 0);
+    // Of each segment and a half one entry is kept for ever.
+    let needs = Mixed {
+        every: 60,
+        kept_from: u64::MAX,
+    };
+    for _ in 0..60 {
+        for _ in 0..3 {
+            Step::Append(0, 1, 20).run(&wal).unwrap();
+            next += 20;
+        }
+        Step::Purge(0, next - 2).run(&wal).unwrap();
+        for _ in 0..3 {
+            wal.reclaim(&needs).unwrap();
+        }
+        most = most.max(archives(&disk).len());
+    }
+    assert!((2..=20).contains(&most), "{most} archives");
+    for _ in 0..10 {
+        wal.reclaim(&needs).unwrap();
+    }
+    assert_eq!(wal.reclaim(&needs).unwrap().copied, 0, "merging ends");
+    wal.close();
+    let wal = open(&disk).unwrap();
+    for index in (0..next).step_by(60) {
+        let read = wal.group(0).read(index).unwrap().unwrap();
+        assert!(read.payload.starts_with(&wanted_of(index)), "{index}");
+    }
+    wal.close();
+}
+
+#[test]
 fn a_single_segment_of_which_little_is_wanted_goes() {
     let disk = SimulatedDisk::default();
     let wal = open(&disk).unwrap();
