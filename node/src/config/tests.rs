@@ -212,7 +212,6 @@ advertise-peer | a b:1 | `a b:1` is no address to connect to =>
 zone | two words | `two words` is no zone => 1 to 63 letters
 groups | 257 | `257` is out of bounds => 1 to 256
 mode | test | `test` is no mode => production or development
-api-token-file | nowhere | `nowhere` cannot be read => a file with one token a line
 page-dir | nowhere | `nowhere` is no directory => an existing
 page-dir | src | is only for development => leave it out
 retention | 10 | `10` is no duration => a whole number and ms
@@ -260,10 +259,10 @@ backend-policies | /chat=drop | has `drop`, which is no policy => NAMESPACE=POLI
 backend-policies | /a=wait,/a=refuse | names `/a` twice => NAMESPACE=POLICY
 backend-wait | 1h | `1h` is out of bounds => 0ms to 5m
 backend-call-timeout | 0s | `0ms` is out of bounds => 1s to 10m
-api-token-file | nowhere | `nowhere` cannot be read: => a file with one token
+api-token-file | src | `src` cannot be read: Is a directory (os error 21) => a file with one
 webhooks | /orders | has `/orders` without a URL => NAMESPACE=URL
 webhooks | /a=ftp://b | has `ftp://b`, which is no URL of HTTP => NAMESPACE=URL
-webhook-secret-file | nowhere | `nowhere` cannot be read: => whsec_ and the base64
+webhook-secret-file | src | `src` cannot be read: Is a directory (os error 21) => whsec_ and
 webhook-timeout | 0s | `0ms` is out of bounds => 100ms to 1m
 webhook-deadline | 2m | `2m` is out of bounds => 100ms to 1m
 drain-pace | 0 | `0` is out of bounds => 1 to 1000000
