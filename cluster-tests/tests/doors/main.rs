@@ -50,14 +50,15 @@ impl Scene {
         }
     }
 
-    /// The next event of each, without its offset.
+    /// The next event of each that cannot have been dropped, without its offset.
     async fn heard(&mut self) -> [Value; 2] {
         let mut heard = [Value::Null, Value::Null];
         for (session, heard) in [&mut self.ann, &mut self.bob].into_iter().zip(&mut heard) {
-            session.wait_events(1, SOON).await.unwrap();
-            let mut event = session.events.remove(0);
-            event.as_array_mut().unwrap().pop();
-            *heard = event;
+            while heard.is_null() || heard[0] == "volatile" {
+                session.wait_events(1, SOON).await.unwrap();
+                *heard = session.events.remove(0);
+            }
+            heard.as_array_mut().unwrap().pop();
         }
         heard
     }
@@ -98,8 +99,9 @@ async fn publishing(scene: &mut Scene, door: &mut Door) {
     }
     for class in ["volatile", "transient"] {
         assert_eq!(door.unlogged(&room, class).await, "");
-        assert_eq!(scene.heard().await, [json!([class]), json!([class])]);
     }
+    let transient = json!(["transient"]);
+    assert_eq!(scene.heard().await, [transient.clone(), transient]);
 }
 
 async fn reading(scene: &mut Scene, door: &mut Door) {
