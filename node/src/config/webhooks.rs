@@ -55,14 +55,14 @@ impl fmt::Debug for WebhookSecret {
 }
 
 impl WebhooksConfig {
-    /// The application that serves a namespace: a name wins over patterns, of patterns the longest.
+    /// The applications in the order in which they are tried: a name wins over patterns, of
+    /// patterns the longest.
     #[must_use]
-    pub fn serving(&self, namespace: &str) -> Option<&Webhook> {
-        let fitting = self.hooks.iter().filter_map(|hook| {
-            let fit = hook.namespaces.fit(namespace)?;
-            Some((fit, hook))
-        });
-        fitting.max_by_key(|(fit, _)| *fit).map(|(_, hook)| hook)
+    pub fn closest_first(&self) -> Vec<Webhook> {
+        let mut hooks = self.hooks.clone();
+        hooks.sort_by_key(|hook| hook.namespaces.closeness());
+        hooks.reverse();
+        hooks
     }
 
     /// `None` after noting what was refused.
@@ -167,7 +167,13 @@ mod tests {
             timeout: Duration::ZERO,
             deadline: Duration::ZERO,
         };
-        let served = |name: &str| config.serving(name).unwrap().url.to_string();
+        let tried = config.closest_first();
+        let served = |name: &str| {
+            let found = tried
+                .iter()
+                .find(|hook| hook.namespaces.fit(name).is_some());
+            found.unwrap().url.to_string()
+        };
         assert_eq!(served("/shop-1"), "http://c:8080/");
         assert_eq!(served("/shop-2"), "https://b/x");
         assert_eq!(served("/"), "http://a/");

@@ -50,6 +50,7 @@ pub use namespaces::{Namespaces, Opener};
 pub(crate) use operation::{Fate, Place};
 pub use operation::{Operation, OperationError};
 pub use query::{HistoryFrom, HistoryPage, RemoteSocket};
+pub(crate) use refusal::refused;
 pub use refusal::{Code, Refusal};
 pub use socket::{Question, Socket};
 pub use target::{Rooms, Target};

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use serde_json::json;
 
 use super::operation::OperationError;
@@ -111,12 +112,17 @@ impl Refusal {
     /// Counts it, and makes the answer of it.
     pub(crate) fn to_answer(&self) -> Answer {
         self.count();
-        let error = json!({ "code": self.code.word(), "message": self.message });
         Answer {
-            data: format!(r#"[{{"ok":false,"error":{error}}}]"#).into(),
+            data: refused(self.code.word(), &self.message),
             attachments: Vec::new(),
         }
     }
+}
+
+/// The answer to an event that was refused; the code may be a program's own word.
+pub(crate) fn refused(code: &str, message: &str) -> Bytes {
+    let error = json!({ "code": code, "message": message });
+    format!(r#"[{{"ok":false,"error":{error}}}]"#).into()
 }
 
 impl From<OperationError> for Refusal {

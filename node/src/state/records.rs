@@ -176,6 +176,7 @@ impl Records {
         }
         let (count, through) = self.skipped.unwrap_or((0, Position::ZERO));
         let mut skipped = (count + 1, through.max(record.position));
+        self.fresh_bytes = 0;
         for gathered in std::mem::take(&mut self.fresh) {
             skipped = (skipped.0 + 1, skipped.1.max(gathered.position));
         }
@@ -184,7 +185,6 @@ impl Records {
 
     /// The end of an entry: what it wrote is filed by position, and what is beyond the limits goes.
     fn settle(&mut self, settings: &Settings, log_time_us: u64) {
-        self.fresh_bytes = 0;
         if let Some((count, through)) = self.skipped.take() {
             self.clear();
             self.dropped += count;
@@ -196,7 +196,7 @@ impl Records {
         // Of the group as a whole, whatever some of its namespaces keep.
         let age_max_us = settings.retention_ms.saturating_mul(1000);
         let count_max = settings.lifecycle_records as usize;
-        let fresh_bytes: u64 = fresh.iter().map(LifecycleRecord::bytes).sum();
+        let fresh_bytes = std::mem::take(&mut self.fresh_bytes);
         for _ in 0..fresh.len() + DROPPED_MAX {
             let Some(oldest) = self.kept.front() else {
                 break;

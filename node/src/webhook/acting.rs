@@ -4,21 +4,19 @@ use std::future::IntoFuture;
 
 use bytes::Bytes;
 use roomcast_proto::api;
-use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::message::{Act, Acted, Emit, Refused};
 use crate::messages;
-use crate::socketio::{Operation, Refusal, Socket, Target};
+use crate::socketio::{Operation, Refusal, Socket, Target, refused};
 
 /// The operations, then the answer: a JSON array, if there is one. It is sent when they are
 /// applied.
 pub(super) async fn carry_out(socket: &Socket, acted: Acted) -> Result<Option<Bytes>, Refusal> {
     run(socket, acted.operations).await?;
     if let Some(Refused { code, message }) = acted.error {
-        let error = json!({ "code": code, "message": message });
         crate::metrics::refusals("application").increment(1);
-        return Ok(Some(format!(r#"[{{"ok":false,"error":{error}}}]"#).into()));
+        return Ok(Some(refused(&code, &message)));
     }
     Ok(acted.answer.map(|args| array(&args).into()))
 }

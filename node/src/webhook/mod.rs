@@ -18,7 +18,7 @@ use http::{StatusCode, Uri};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::config::WebhooksConfig;
+use crate::config::{Webhook as Hook, WebhooksConfig};
 use crate::socketio::{
     Ack, Admission, Code, ConnectRequest, Event, Handler, Namespaces, Refusal, Rejection, Socket,
     Unadmitted,
@@ -37,19 +37,18 @@ pub fn open(config: &WebhooksConfig, mut namespaces: Namespaces) -> std::io::Res
     }
     let client = Arc::new(Client::new(config)?);
     let notices = Arc::new(AtomicUsize::new(0));
-    let config = Arc::new(config.clone());
-    for (at, hook) in config.hooks.iter().enumerate() {
+    for Hook {
+        namespaces: pattern,
+        url,
+    } in config.closest_first()
+    {
         let handler = Webhook {
             client: Arc::clone(&client),
-            url: hook.url.clone(),
+            url,
             deadline: config.deadline,
             notices: Arc::clone(&notices),
         };
-        let config = Arc::clone(&config);
-        let serves = move |name: &str| {
-            let serving = config.serving(name);
-            serving.is_some_and(|hook| std::ptr::eq(hook, &config.hooks[at]))
-        };
+        let serves = move |name: &str| pattern.fit(name).is_some();
         namespaces = namespaces.open_matching(serves, handler);
     }
     Ok(namespaces)
