@@ -99,11 +99,11 @@ impl Routes {
         Some(number)
     }
 
-    /// The call goes into the stream now.
-    pub(super) fn written(&self, number: u64) {
-        if let Some(route) = self.inner.lock().open.get_mut(&number) {
-            route.written = true;
-        }
+    /// The call goes into the stream now; not if nobody waits for it any more.
+    pub(super) fn may_write(&self, number: u64) -> bool {
+        let mut inner = self.inner.lock();
+        let route = inner.open.get_mut(&number);
+        route.map(|route| route.written = true).is_some()
     }
 
     /// Who waits for a call that goes on.
@@ -176,7 +176,8 @@ mod tests {
             .collect();
         assert_eq!(routes.close(numbers[1]).map(|(call, _)| call), Some(11));
         assert!(routes.close(numbers[1]).is_none(), "once");
-        routes.written(numbers[2]);
+        assert!(!routes.may_write(numbers[1]), "nobody waits");
+        assert!(routes.may_write(numbers[2]));
         routes.end();
         let mut fates = Vec::new();
         for _ in 0..2 {
@@ -188,6 +189,10 @@ mod tests {
         }
         fates.sort_unstable();
         assert_eq!(fates, [(10, false), (12, true)]);
+        assert!(
+            !routes.may_write(numbers[0]),
+            "its client was told that it is not"
+        );
         assert!(routes.open(1, replies, None).is_none(), "it has ended");
         routes.idle().await;
     }

@@ -1,5 +1,6 @@
 //! A backend whose stream ends at this node: its window, its numbers, and what is on its way to it.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use futures_util::stream::{BoxStream, StreamExt};
@@ -38,10 +39,9 @@ impl BackendStream {
             ended: CancellationToken::new(),
         });
         let routes = Arc::clone(&stream.routes);
-        let sent = ReceiverStream::new(sent).inspect(move |message| {
-            if let Ok(ToBackend { call: 1.., .. }) = message {
-                routes.written(message.as_ref().map_or(0, |message| message.call));
-            }
+        let sent = ReceiverStream::new(sent).filter(move |message| {
+            let call = message.as_ref().map_or(0, |message| message.call);
+            ready(call == 0 || routes.may_write(call))
         });
         let sent = sent.take_until(stream.ended.clone().cancelled_owned());
         (stream, sent.boxed())

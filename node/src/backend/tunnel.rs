@@ -2,6 +2,7 @@
 //! calls of this node's sockets. It is opened with the first call, and anew when it broke; it ends
 //! when the backend is gone and no call is open.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -97,12 +98,12 @@ impl OpenTunnel {
         let (steps, taken) = mpsc::channel::<Step>(limits::BACKEND_QUEUE_MAX);
         let routes = Arc::new(Routes::default());
         let written = Arc::clone(&routes);
-        let taken = ReceiverStream::new(taken).map(move |(call, step)| {
-            written.written(call);
-            BackendRequest {
+        let taken = ReceiverStream::new(taken).filter_map(move |(call, step)| {
+            let goes = call == 0 || written.may_write(call);
+            ready(goes.then(|| BackendRequest {
                 step: Some(step),
                 ..BackendRequest::default()
-            }
+            }))
         });
         let open = Arc::clone(&routes);
         let taken = taken.take_until(Box::pin(async move {
