@@ -6,6 +6,7 @@ mod report;
 mod server;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::net::TcpListener;
@@ -295,14 +296,19 @@ fn cors(config: &ServeConfig) -> Cors {
 /// development the built-in handler.
 fn backends(config: &ServeConfig, adapter: &Arc<Adapter>) -> Backends {
     let builtin: SharedHandler = match config.mode {
-        Mode::Production => Arc::new(Pubsub::default()),
+        Mode::Production => Arc::new(Pubsub::without_claims()),
         Mode::Development => Arc::new(demo(config)),
     };
+    let may_come = config.mode == Mode::Production && !matches!(access(config), Access::Closed);
     let settings = BackendSettings {
         config: config.backends.clone(),
         policy: match config.mode {
             Mode::Production => Policy::Wait,
             Mode::Development => Policy::Builtin,
+        },
+        start_grace: match may_come {
+            true => config.backends.wait.max(limits::BACKEND_START_GRACE),
+            false => Duration::ZERO,
         },
         builtin,
     };

@@ -344,6 +344,9 @@ pub const BACKEND_EVENTS_MAX: usize = 256;
 /// Namespaces and patterns that were served once and are remembered, so that their clients wait for
 /// a backend instead of being told that there is no such namespace; the oldest are forgotten.
 pub const BACKEND_PATTERNS_REMEMBERED_MAX: usize = 4096;
+/// How long after a node's start in production a namespace that it does not know may still get its
+/// backend; then its clients are told that there is no such namespace. `backend-wait` if longer.
+pub const BACKEND_START_GRACE: Duration = Duration::from_secs(30);
 /// Calls of one backend that may be open at once by default: enough to keep a program busy that
 /// answers within milliseconds. Above, a call waits for its place.
 pub const BACKEND_WINDOW: u32 = 256;
@@ -357,7 +360,8 @@ pub const BACKEND_QUEUE_MAX: usize = 64;
 /// Messages of a backend that wait within one call; above, its stream is not read on.
 pub const BACKEND_CALL_QUEUE_MAX: usize = 16;
 /// Operations of one backend at one node whose outcome it waits for; above, its stream is not read
-/// on: a backend that does not read its own outcomes holds up itself.
+/// on: a backend that does not read its own outcomes holds up itself. A question to clients is
+/// `overloaded` then.
 pub const BACKEND_OPERATIONS_MAX: usize = 1024;
 /// How long a backend has for its Hello; then its stream ends.
 pub const BACKEND_HELLO_DEADLINE: Duration = Duration::from_secs(10);

@@ -62,7 +62,8 @@ impl Handler for BackendHandler {
                     Policy::Refuse => return Err(unavailable().into()),
                     Policy::Wait => {
                         let deadline = Instant::now() + hub.config.wait;
-                        self.is_served(namespace, deadline).await?;
+                        self.comes(deadline, || hub.registry.of_connect(namespace).is_ok())
+                            .await?;
                         continue;
                     }
                 },
@@ -218,18 +219,23 @@ impl Handler for BackendHandler {
 }
 
 impl BackendHandler {
-    /// Waits until some backend serves a namespace.
-    async fn is_served(&self, namespace: &str, deadline: Instant) -> Result<(), Unadmitted> {
+    /// Waits until whoever is awaited is there.
+    async fn comes(
+        &self,
+        deadline: Instant,
+        is_there: impl Fn() -> bool + Send,
+    ) -> Result<(), Unadmitted> {
         let mut changes = self.0.registry.changes();
-        let served = async {
-            while self.0.registry.serving(namespace).is_empty() {
+        let comes = async {
+            while !is_there() {
                 if changes.changed().await.is_err() {
                     return;
                 }
             }
         };
-        let served = timeout_at(deadline, served).await;
-        served.map_err(|_| Unadmitted::Later)
+        timeout_at(deadline, comes)
+            .await
+            .map_err(|_| Unadmitted::Later)
     }
 
     /// The socket's backend; one that is gone is replaced, and the new one told of the socket
@@ -286,8 +292,9 @@ impl BackendHandler {
             if !matches!(tied, Err(Untied::NotServed)) || hub.policy(namespace) != Policy::Wait {
                 return tied;
             }
-            let deadline = hub.registry.last_loss() + hub.config.wait;
-            if self.is_served(namespace, deadline).await.is_err() {
+            let is_served = || hub.registry.serves(namespace);
+            let deadline = hub.awaited_until(namespace);
+            if self.comes(deadline, is_served).await.is_err() {
                 return tied;
             }
         }

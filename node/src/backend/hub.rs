@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use roomcast_proto::api::backend_server::BackendServer;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::announce::Announcement;
 use super::binding::Bindings;
@@ -26,6 +27,9 @@ pub struct BackendSettings {
     pub config: BackendConfig,
     /// The policy of namespaces for which the operator decided nothing.
     pub policy: Policy,
+    /// How long after the node's start a namespace that nobody opens may still get a backend: its
+    /// clients wait meanwhile, instead of being told that there is none.
+    pub start_grace: Duration,
     /// The built-in handler.
     pub builtin: SharedHandler,
 }
@@ -35,6 +39,7 @@ impl std::fmt::Debug for BackendSettings {
         f.debug_struct("BackendSettings")
             .field("config", &self.config)
             .field("policy", &self.policy)
+            .field("start_grace", &self.start_grace)
             .finish_non_exhaustive()
     }
 }
@@ -44,6 +49,8 @@ pub(super) struct Hub {
     pub(super) adapter: Arc<Adapter>,
     pub(super) config: BackendConfig,
     policy: Policy,
+    started: Instant,
+    start_grace: Duration,
     pub(super) builtin: SharedHandler,
     pub(super) registry: Registry,
     pub(super) announcement: Arc<Announcement>,
@@ -68,13 +75,23 @@ impl Hub {
     /// otherwise, those of one whose backend has just gone wait: it may come back.
     pub(super) fn policy(&self, namespace: &str) -> Policy {
         let given = self.config.policy(namespace);
-        given.unwrap_or_else(|| {
-            let just_gone = self.registry.last_loss().elapsed() < self.config.wait;
-            match just_gone && self.registry.has_seen(namespace) {
-                true => Policy::Wait,
-                false => self.policy,
-            }
+        given.unwrap_or_else(|| match self.has_just_lost(namespace) {
+            true => Policy::Wait,
+            false => self.policy,
         })
+    }
+
+    fn has_just_lost(&self, namespace: &str) -> bool {
+        let lost = self.registry.lost(namespace);
+        lost.is_some_and(|lost| lost.elapsed() < self.config.wait)
+    }
+
+    /// Until when a namespace's events wait for its backend, where they do.
+    pub(super) fn awaited_until(&self, namespace: &str) -> Instant {
+        match self.registry.lost(namespace) {
+            Some(lost) => lost + self.config.wait,
+            None => self.started + self.config.wait.max(self.start_grace),
+        }
     }
 
     /// Whether no backend is taken in any more.
@@ -118,7 +135,15 @@ struct Open {
 impl Opener for Open {
     fn open(&self, name: &str) -> Option<SharedHandler> {
         let hub = &self.hub;
-        let is_open = hub.config.policy(name).is_some() || hub.registry.has_seen(name);
+        let is_open = hub.config.policy(name).is_some()
+            || hub.registry.serves(name)
+            || hub.has_just_lost(name);
+        is_open.then(|| Arc::clone(&self.handler))
+    }
+
+    fn open_at_last(&self, name: &str) -> Option<SharedHandler> {
+        let hub = &self.hub;
+        let is_open = hub.registry.has_seen(name) || hub.started.elapsed() < hub.start_grace;
         is_open.then(|| Arc::clone(&self.handler))
     }
 }
@@ -150,6 +175,8 @@ impl Backends {
             adapter,
             config: settings.config,
             policy: settings.policy,
+            started: Instant::now(),
+            start_grace: settings.start_grace,
             builtin: settings.builtin,
             registry: Registry::new(),
             announcement: Arc::new(Announcement::new()),

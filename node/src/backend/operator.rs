@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::convert;
 use super::registry::{Backend, Way};
 use crate::messages::{self, Class, Payload};
-use crate::socketio::{self, Broadcast, Io, Refusal, Socket};
+use crate::socketio::{self, Broadcast, Code, Io, Refusal, Socket};
 
 /// Whose operations they are.
 #[derive(Debug)]
@@ -54,9 +54,16 @@ impl Operator {
         Self { origin, backend }
     }
 
-    /// Issues an operation. Waits only while the backend has too many whose outcome it wants.
+    /// Issues an operation. Waits only while the backend has too many whose outcome it wants; a
+    /// question to clients, whose answers take their time, is refused then.
     pub(super) async fn run(&self, operation: api::Operation) {
         let number = operation.number;
+        let asks = matches!(operation.what, Some(What::Ask(_)));
+        if asks && self.backend.operations.available_permits() == 0 {
+            let refusal = Refusal::new(Code::Overloaded, "too many operations have no outcome yet");
+            let refused = result::Outcome::Error(messages::error_of(&refusal));
+            return report(&self.backend, number, refused).await;
+        }
         let begun = match operation.what {
             Some(what) => self.begin(what),
             None => Err(Refusal::invalid("what is missing")),

@@ -192,24 +192,72 @@ pub(super) struct Registry {
     changes: watch::Sender<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     backends: Vec<Arc<Backend>>,
-    /// Patterns that were served since this node started, oldest first.
-    seen: VecDeque<NamespacePattern>,
-    /// When a backend went last.
-    last_loss: Instant,
+    /// What was served since this node started, oldest first.
+    seen: VecDeque<Seen>,
+}
+
+/// A pattern that was served since this node started.
+#[derive(Debug)]
+struct Seen {
+    pattern: NamespacePattern,
+    /// Names of programs that decide about its connects, by their last word; also while they are
+    /// away, so that nobody gets past them.
+    admitting: BTreeSet<String>,
+    /// When a backend of it went last.
+    lost: Option<Instant>,
+}
+
+impl Inner {
+    fn remember(&mut self, name: &str, registered: &Registered) {
+        let mut seen = self.seen.iter_mut();
+        let known = seen.find(|seen| seen.pattern == registered.pattern);
+        let seen = match known {
+            Some(known) => known,
+            None => {
+                if self.seen.len() == limits::BACKEND_PATTERNS_REMEMBERED_MAX {
+                    self.seen.pop_front();
+                }
+                self.seen.push_back(Seen {
+                    pattern: registered.pattern.clone(),
+                    admitting: BTreeSet::new(),
+                    lost: None,
+                });
+                self.seen.back_mut().expect("it was pushed")
+            }
+        };
+        match registered.admits {
+            true => seen.admitting.insert(name.to_owned()),
+            false => seen.admitting.remove(name),
+        };
+        while seen.admitting.len() > limits::BACKENDS_MAX {
+            seen.admitting.pop_last();
+        }
+    }
+
+    fn lose(&mut self, backend: &Backend) {
+        let registrations = &backend.description.registrations;
+        for seen in &mut self.seen {
+            let mut patterns = registrations.iter().map(|registered| &registered.pattern);
+            if patterns.any(|pattern| *pattern == seen.pattern) {
+                seen.lost = Some(Instant::now());
+            }
+        }
+    }
+
+    /// What was served and fits a namespace, and how well.
+    fn seen<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (Fit, &'a Seen)> {
+        let seen = self.seen.iter();
+        seen.filter_map(|seen| Some((seen.pattern.fit(namespace)?, seen)))
+    }
 }
 
 impl Registry {
     pub(super) fn new() -> Self {
-        let inner = Inner {
-            backends: Vec::new(),
-            seen: VecDeque::new(),
-            last_loss: Instant::now(),
-        };
         Self {
-            inner: RwLock::new(inner),
+            inner: RwLock::default(),
             changes: watch::Sender::new(0),
         }
     }
@@ -234,12 +282,7 @@ impl Registry {
     pub(super) fn add(&self, backend: Arc<Backend>) {
         let mut inner = self.inner.write();
         for registered in &backend.description.registrations {
-            if !inner.seen.contains(&registered.pattern) {
-                if inner.seen.len() == limits::BACKEND_PATTERNS_REMEMBERED_MAX {
-                    inner.seen.pop_front();
-                }
-                inner.seen.push_back(registered.pattern.clone());
-            }
+            inner.remember(&backend.description.name, registered);
         }
         tracing::info!(
             backend = backend.id,
@@ -255,41 +298,46 @@ impl Registry {
     /// No backend that is `meant` serves any more; how many those were.
     pub(super) fn remove(&self, meant: impl Fn(&Backend) -> bool) -> usize {
         let mut inner = self.inner.write();
-        let before = inner.backends.len();
-        inner.backends.retain(|backend| {
-            let goes = meant(backend);
-            if goes {
-                backend.gone.cancel();
-                tracing::info!(
-                    backend = backend.id,
-                    node = backend.node,
-                    name = backend.description.name,
-                    "a backend serves no longer"
-                );
-            }
-            !goes
-        });
-        let removed = before - inner.backends.len();
-        if removed > 0 {
-            inner.last_loss = Instant::now();
+        let (gone, kept) = std::mem::take(&mut inner.backends)
+            .into_iter()
+            .partition::<Vec<_>, _>(|backend| meant(backend));
+        inner.backends = kept;
+        for backend in &gone {
+            backend.gone.cancel();
+            inner.lose(backend);
+            tracing::info!(
+                backend = backend.id,
+                node = backend.node,
+                name = backend.description.name,
+                "a backend serves no longer"
+            );
         }
         drop(inner);
-        if removed > 0 {
+        if !gone.is_empty() {
             self.changed();
         }
-        removed
+        gone.len()
     }
 
-    /// When a backend went last, or when this node started.
-    pub(super) fn last_loss(&self) -> Instant {
-        self.inner.read().last_loss
+    /// When a backend of this namespace went last.
+    pub(super) fn lost(&self, namespace: &str) -> Option<Instant> {
+        let inner = self.inner.read();
+        inner
+            .seen(namespace)
+            .filter_map(|(_, seen)| seen.lost)
+            .max()
     }
 
     /// Whether some backend has served this namespace since this node started.
     pub(super) fn has_seen(&self, namespace: &str) -> bool {
+        self.inner.read().seen(namespace).next().is_some()
+    }
+
+    /// Whether some backend serves this namespace.
+    pub(super) fn serves(&self, namespace: &str) -> bool {
         let inner = self.inner.read();
-        let mut seen = inner.seen.iter();
-        seen.any(|pattern| pattern.fit(namespace).is_some())
+        let mut descriptions = inner.backends.iter().map(|backend| &backend.description);
+        descriptions.any(|description| description.fitting(namespace).is_some())
     }
 
     /// The backends that serve a namespace: of all registrations that fit it the best decide.
@@ -327,14 +375,25 @@ impl Registry {
     }
 
     /// The backend that decides about a connect, the one with the fewest open calls; `Ok(None)`
-    /// when none of those that serve the namespace wants to.
+    /// when nobody wants to: neither those that serve the namespace nor one that is away.
     pub(super) fn of_connect(&self, namespace: &str) -> Result<Option<Tie>, NotServed> {
         let serving = self.serving(namespace);
-        if serving.is_empty() {
-            return Err(NotServed);
-        }
+        let pattern = serving.first().map(|tie| &tie.registered().pattern);
+        let fit = pattern.ok_or(NotServed)?.closeness();
         let admitting = serving.into_iter().filter(|tie| tie.registered().admits);
-        Ok(admitting.min_by_key(|tie| tie.backend.open.load(Ordering::Relaxed)))
+        let admitting = admitting.min_by_key(|tie| tie.backend.open.load(Ordering::Relaxed));
+        match admitting {
+            None if self.is_admitted_to(namespace, fit) => Err(NotServed),
+            admitting => Ok(admitting),
+        }
+    }
+
+    /// Whether a program decides about its connects, though it may be away; those of patterns that
+    /// fit worse do not count.
+    fn is_admitted_to(&self, namespace: &str, fit: Fit) -> bool {
+        let inner = self.inner.read();
+        let mut seen = inner.seen(namespace);
+        seen.any(|(seen_fit, seen)| seen_fit >= fit && !seen.admitting.is_empty())
     }
 
     fn changed(&self) {
@@ -342,7 +401,7 @@ impl Registry {
     }
 }
 
-/// No backend serves a namespace.
+/// No backend serves a namespace, or none of those that do may decide about a connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotServed;
 
@@ -388,6 +447,7 @@ mod tests {
         registry.remove(|_| true);
         assert!(ids(&registry, "/game-1").is_empty());
         assert!(registry.has_seen("/game-1") && registry.has_seen("/anything"));
+        assert!(!registry.serves("/game-1") && registry.lost("/game-1").is_some());
     }
 
     #[test]
@@ -422,6 +482,32 @@ mod tests {
         assert_eq!(
             registry.of_connect("/").unwrap().unwrap().backend.id,
             "admits"
+        );
+        // A wider pattern's doorkeeper says nothing about a name that has its own backends.
+        registry.add(backend("admits all", &["/*"]));
+        registry.add(backend("news", &["/news"]));
+        registry.remove(|backend| backend.id.starts_with("admits"));
+        assert!(registry.of_connect("/news").unwrap().is_none());
+        assert_eq!(
+            registry.of_connect("/").err(),
+            Some(NotServed),
+            "it is away"
+        );
+        let registration = Registration {
+            namespace: "/".to_owned(),
+            ..Registration::default()
+        };
+        let hello = Hello {
+            name: "admits".to_owned(),
+            namespaces: vec![registration],
+            window: 0,
+        };
+        let way = Way::Elsewhere(Tunnel::new(1, "anew".to_owned()));
+        let description = Description::read(hello).unwrap();
+        registry.add(Backend::new("anew".to_owned(), 1, description, way));
+        assert!(
+            registry.of_connect("/").unwrap().is_none(),
+            "it has changed its mind"
         );
     }
 

@@ -34,7 +34,11 @@ impl ApiTokens {
         Self::parse(&text).map_err(|what| wrong(format!("`{path}` {what}")))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads the text of such a file: a token per line.
+    ///
+    /// # Errors
+    /// What is wrong with it, without any token.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let lines = text.lines().map(str::trim).zip(1..);
         let lines: Vec<_> = lines.filter(|(line, _)| !line.is_empty()).collect();
         if lines.is_empty() {

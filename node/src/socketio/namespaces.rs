@@ -12,8 +12,11 @@ type Pattern = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Opens namespaces while the node runs.
 pub trait Opener: Send + Sync + 'static {
-    /// The handlers of a namespace, if it is open now.
+    /// The handlers of a namespace that is served now, or will be again in a moment.
     fn open(&self, name: &str) -> Option<SharedHandler>;
+
+    /// Those of a namespace that nobody else opens: somebody may still come and serve it.
+    fn open_at_last(&self, name: &str) -> Option<SharedHandler>;
 }
 
 /// Handlers by namespace. Nothing is open until it is allowed.
@@ -70,7 +73,8 @@ impl Namespaces {
         self
     }
 
-    /// Asks `opener` for every namespace that is not opened by name, before the patterns.
+    /// Asks `opener` for every namespace that is not opened by name, before the patterns, and once
+    /// more when nothing else has opened it.
     #[must_use]
     pub fn open_from(mut self, opener: Arc<dyn Opener>) -> Self {
         self.opener = Some(opener);
@@ -89,11 +93,12 @@ impl Namespaces {
         if let Some(exact) = self.exact.get(name) {
             return Some(Arc::clone(exact));
         }
-        let opened = self.opener.as_ref().and_then(|opener| opener.open(name));
-        opened.or_else(|| {
-            let found = matching().map(|(_, handler)| handler);
-            found.or(self.every_other.as_ref()).cloned()
-        })
+        let opener = self.opener.as_ref();
+        opener
+            .and_then(|opener| opener.open(name))
+            .or_else(|| matching().map(|(_, handler)| Arc::clone(handler)))
+            .or_else(|| self.every_other.clone())
+            .or_else(|| opener?.open_at_last(name))
     }
 }
 
@@ -127,6 +132,11 @@ mod tests {
         fn open(&self, name: &str) -> Option<SharedHandler> {
             let opened: SharedHandler = Arc::new(Named("opened"));
             ["/room-7", "/room-8"].contains(&name).then_some(opened)
+        }
+
+        fn open_at_last(&self, name: &str) -> Option<SharedHandler> {
+            let opened: SharedHandler = Arc::new(Named("opened at last"));
+            ["/room-x", "/other"].contains(&name).then_some(opened)
         }
     }
 
@@ -169,6 +179,11 @@ mod tests {
         let both = open.open_from(Arc::new(OnlyRoomSevenAndEight));
         for (name, expected) in [("/room-7", "seven"), ("/room-8", "opened"), ("/x", "rest")] {
             let served = served(&both, name).await;
+            assert_eq!(served.as_deref(), Some(expected), "{name}");
+        }
+        let at_last = closed.open_from(Arc::new(OnlyRoomSevenAndEight));
+        for (name, expected) in [("/room-x", "room"), ("/other", "opened at last")] {
+            let served = served(&at_last, name).await;
             assert_eq!(served.as_deref(), Some(expected), "{name}");
         }
         let long = format!("/room-{}", "1".repeat(limits::NAMESPACE_NAME_BYTES_MAX));

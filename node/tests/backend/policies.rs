@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roomcast::config::{Mode, Policy};
+use roomcast::config::{ApiTokens, Mode, Policy};
 use roomcast_proto::api::{Hello, Registration};
 
 use crate::node::Node;
@@ -58,6 +58,72 @@ async fn whoever_waits_is_served_by_the_backend_that_comes() {
     let (call, _) = program.event().await;
     program.answer(call, "[1]").await;
     assert_eq!(client.text().await, "43/wait,1[1]");
+    node.end().await;
+}
+
+/// What happens after all nodes of a cluster were started anew.
+#[tokio::test]
+async fn a_node_that_has_just_started_waits_for_backends_that_it_has_never_seen() {
+    let token = "a-token-of-thirty-two-characters";
+    let node = Node::configured(|config| {
+        config.mode = Mode::Production;
+        config.backends.policies = Vec::new();
+        config.backends.wait = Duration::from_secs(20);
+        config.api_tokens = Some(ApiTokens::parse(token).expect("a token"));
+    })
+    .await;
+    let mut client = node.client().await;
+    client.send("40/chat,").await;
+    client.is_silent().await;
+    let (api, hello) = (node.server.api_addr(), Program::hello(&["/chat"]));
+    let program = Program::try_dial_with(api, hello, Some(token)).await;
+    program.expect("it is welcome").welcome("ann").await;
+    client.connected("/chat").await;
+    node.end().await;
+}
+
+#[tokio::test]
+async fn nobody_gets_past_a_doorkeeper_that_is_away() {
+    let node = Node::with_policies(Mode::Development, &[], Duration::from_secs(20)).await;
+    let doorkeeper = node.program(&["/club"]).await;
+    let hello = Hello {
+        name: "barkeeper".to_owned(),
+        namespaces: vec![Registration {
+            namespace: "/club".to_owned(),
+            ..Registration::default()
+        }],
+        window: 0,
+    };
+    let mut barkeeper = Program::dial(node.server.api_addr(), hello).await;
+    drop(doorkeeper);
+    let mut client = node.client().await;
+    client.send("40/club,").await;
+    client.is_silent().await;
+    barkeeper.is_silent().await;
+    let mut doorkeeper = node.program(&["/club"]).await;
+    let (call, _) = doorkeeper.admit().await;
+    doorkeeper.reject(call, "full", "").await;
+    assert_eq!(client.text().await, r#"44/club,{"message":"full"}"#);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn in_production_the_built_in_handler_believes_nobody() {
+    let node = Node::with_policies(Mode::Production, &POLICIES, Duration::from_millis(300)).await;
+    let mut client = node.client().await;
+    client
+        .send(r#"40/lab-1,{"identity":"root","data":{"admin":true}}"#)
+        .await;
+    client.connected("/lab-1").await;
+    client.send(r#"42/lab-1,1["join","r"]"#).await;
+    client.text().await;
+    client.send(r#"42/lab-1,2["members","r"]"#).await;
+    let members = client.text().await;
+    assert!(members.contains("\"members\":[{"), "{members}");
+    assert!(
+        !members.contains("root") && !members.contains("admin"),
+        "{members}"
+    );
     node.end().await;
 }
 

@@ -12,7 +12,7 @@ use roomcast_proto::api::{
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
 use crate::node::{LIMIT, SOON};
 
@@ -45,10 +45,24 @@ impl Program {
     }
 
     pub(crate) async fn try_dial(api: SocketAddr, hello: Hello) -> Result<Self, Status> {
+        Self::try_dial_with(api, hello, None).await
+    }
+
+    /// With a token for the API port.
+    pub(crate) async fn try_dial_with(
+        api: SocketAddr,
+        hello: Hello,
+        token: Option<&str>,
+    ) -> Result<Self, Status> {
         let client = BackendClient::connect(format!("http://{api}")).await;
         let mut client = client.expect("the API port is there");
         let (said, saying) = mpsc::channel(64);
-        let heard = client.serve(ReceiverStream::new(saying)).await?;
+        let mut request = Request::new(ReceiverStream::new(saying));
+        if let Some(token) = token {
+            let bearer = format!("Bearer {token}").parse().expect("ASCII");
+            request.metadata_mut().insert("authorization", bearer);
+        }
+        let heard = client.serve(request).await?;
         let mut heard = heard.into_inner();
         let hello = from_backend::Message::Hello(hello);
         let hello = FromBackend {
