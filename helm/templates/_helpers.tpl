@@ -28,6 +28,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "roomcast.fullname" . }}-peers
 {{- end -}}
 
+{{- define "roomcast.apiName" -}}
+{{ include "roomcast.fullname" . }}-api
+{{- end -}}
+
 {{- define "roomcast.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "roomcast.fullname" .) .Values.serviceAccount.name -}}
@@ -70,6 +74,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- if ge (int .Values.updateStrategy.partition) (int .Values.replicas) -}}
 {{- fail "updateStrategy.partition: must be smaller than replicas, or no pod would ever be updated" -}}
+{{- end -}}
+{{- if and .Values.webhooks.urls (eq .Values.mode "production") (not .Values.webhooks.secret) -}}
+{{- fail "webhooks.secret: required in production: a Secret with the key `secrets`" -}}
 {{- end -}}
 {{- if and .Values.service.nodePort (eq .Values.service.type "ClusterIP") -}}
 {{- fail "service.nodePort: needs service.type NodePort or LoadBalancer" -}}

@@ -34,8 +34,47 @@
 - --resume-window
 - {{ . | quote }}
 {{- end }}
+{{- if .Values.api.tokenSecret }}
+- --api-token-file
+- /etc/roomcast/api/tokens
+{{- end }}
+{{- with .Values.backends.policies }}
+- --backend-policies
+- {{ include "roomcast.pairs" . | quote }}
+{{- end }}
+{{- with .Values.webhooks.urls }}
+- --webhooks
+- {{ include "roomcast.pairs" . | quote }}
+{{- end }}
+{{- if .Values.webhooks.secret }}
+- --webhook-secret-file
+- /etc/roomcast/webhooks/secrets
+{{- end }}
 {{- with .Values.extraArgs }}
 {{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* A map as the flags take it: a=b,c=d. */}}
+{{- define "roomcast.pairs" -}}
+{{- $pairs := list -}}
+{{- range $key, $value := . -}}
+{{- $pairs = append $pairs (printf "%s=%s" $key $value) -}}
+{{- end -}}
+{{- join "," $pairs -}}
+{{- end -}}
+
+{{/* Secrets as files, by the names of their volumes; read when a node starts. */}}
+{{- define "roomcast.secretVolumes" -}}
+{{- with .Values.api.tokenSecret }}
+- name: api
+  secret:
+    secretName: {{ . }}
+{{- end }}
+{{- with .Values.webhooks.secret }}
+- name: webhooks
+  secret:
+    secretName: {{ . }}
 {{- end }}
 {{- end -}}
 

@@ -29,6 +29,9 @@ REFUSED = [
     (["drain.terminationGracePeriodSeconds=49"], "at least 50"),
     (["updateStrategy.partition=3"], "partition"),
     (["service.nodePort=30000"], "nodePort"),
+    (["backends.policies./chat=open"], "policies"),
+    (["webhooks.urls./chat=ftp://app"], "urls"),
+    (["webhooks.urls./chat=http://app"], "webhooks.secret"),
 ]
 
 

@@ -85,14 +85,32 @@ def check_flags(docs, help_text):
     return problems
 
 
+# What the reader's Secrets hold, by the files that the chart mounts.
+SECRETS = {
+    "/etc/roomcast/api/tokens": "a-token-of-thirty-two-characters\n",
+    "/etc/roomcast/webhooks/secrets": "whsec_" + 43 * "A" + "=\n",
+}
+
+
+def with_file(scratch, argument):
+    """The same argument; a file of a Secret's volume is one that is there."""
+    if argument not in SECRETS:
+        return argument
+    file = Path(scratch) / Path(argument).name
+    file.write_text(SECRETS[argument])
+    return str(file)
+
+
 def check_values(docs, binary):
     """The binary accepts every value: given one wrong flag besides, it complains of that one alone.
 
     It names all wrong values at once and opens nothing then, so nothing is started here.
     """
     arguments = started(docs, 0, "zone-a") + ["--keys-max", "nonsense"]
-    done = subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=10,
-                          check=False, env={"PATH": "/usr/bin:/bin"})
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = [with_file(scratch, argument) for argument in arguments]
+        done = subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=10,
+                              check=False, env={"PATH": "/usr/bin:/bin"})
     refused = [line.strip() for line in done.stderr.splitlines() if line.startswith("  ")]
     if done.returncode == 0 or not any("--keys-max" in line for line in refused):
         return [f"`serve` did not refuse a planted wrong value: {done.stderr}"]

@@ -58,6 +58,7 @@ def pod_problems(spec, docs):
     if pod.get("automountServiceAccountToken") is not False:
         problems.append("the service account's token is mounted")
     claims = {c["metadata"]["name"] for c in spec["volumeClaimTemplates"]}
+    claims |= {v["name"] for v in pod.get("volumes", [])}
     mounts = {m["name"]: m["mountPath"] for m in box["volumeMounts"]}
     problems += [f"mount {m} has no volume" for m in mounts if m not in claims]
     data = box["args"][box["args"].index("--data-dir") + 1]
@@ -101,11 +102,13 @@ def service_problems(spec, docs):
         return problems + [f"no service {spec['serviceName']} for the pods' names"]
     if headless.get("clusterIP") != "None" or headless.get("publishNotReadyAddresses") is not True:
         problems.append("the peers' service does not show pods that are not ready")
-    clients = [s for s in services.values() if s.get("clusterIP") != "None"]
+    others = [s for s in services.values() if s.get("clusterIP") != "None"]
+    targets = [[p["targetPort"] for p in s["ports"]] for s in others]
+    clients = [s for s, ports in zip(others, targets) if "client" in ports]
     if len(clients) != 1 or clients[0].get("sessionAffinity") != "None":
         problems.append("there is not exactly one client service, without affinity")
-    elif [p["targetPort"] for p in clients[0]["ports"]] != ["client"]:
-        problems.append("the client service shows another port than the client port")
+    if any(ports not in (["client"], ["api"]) for ports in targets):
+        problems.append("a service shows several ports, or one that is not its own")
     return problems
 
 
