@@ -10,8 +10,9 @@ use roomcast_proto::peer::BackendsList;
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use super::description::Description;
 use super::hub::Hub;
-use super::registry::{Backend, Description, Way};
+use super::registry::{Backend, Way};
 use super::tunnel::Tunnel;
 use crate::ids::NodeId;
 use crate::limits;

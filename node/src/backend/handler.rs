@@ -128,6 +128,10 @@ impl Handler for BackendHandler {
                         Err(unanswered) => in_doubt(unanswered),
                     }
                 }
+                Ok(tie) if tie.registered().leaves_presence(&event.name) => {
+                    hub.presence.answer_member(socket, &event, ack).await;
+                    break;
+                }
                 Ok(_) | Err(Untied::NotServed) if policy == Policy::Builtin => {
                     hub.builtin.on_event(socket, event, ack).await;
                     break;
@@ -154,6 +158,7 @@ impl Handler for BackendHandler {
 
     async fn on_disconnect(&self, socket: &Socket, reason: &str) {
         let hub = &self.0;
+        hub.presence.forget(socket);
         let Some(bound) = hub.bindings.take(socket) else {
             return;
         };

@@ -16,6 +16,7 @@ use super::service::Service;
 use crate::adapter::{Adapter, BackendPeers};
 use crate::config::{BackendConfig, Policy};
 use crate::ids::NodeId;
+use crate::pubsub::Presence;
 use crate::shutdown::Tasks;
 use crate::socketio::{Namespaces, Opener, SharedHandler};
 use crate::{limits, metrics};
@@ -55,6 +56,8 @@ pub(super) struct Hub {
     pub(super) registry: Registry,
     pub(super) announcement: Arc<Announcement>,
     pub(super) bindings: Bindings,
+    /// The rooms whose membership clients of backends are told.
+    pub(super) presence: Presence,
     /// Other nodes' calls to backends here.
     pub(super) tunnels: Tasks,
     draining: AtomicBool,
@@ -181,6 +184,7 @@ impl Backends {
             registry: Registry::new(),
             announcement: Arc::new(Announcement::new()),
             bindings: Bindings::default(),
+            presence: Presence::default(),
             tunnels: Tasks::new(),
             draining: AtomicBool::new(false),
         });

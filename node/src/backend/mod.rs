@@ -10,6 +10,7 @@ mod announce;
 mod ask;
 mod binding;
 mod convert;
+mod description;
 mod follow;
 mod handler;
 mod hub;

@@ -9,9 +9,10 @@ use roomcast_proto::api::{FromBackend, Operation, ToBackend, Welcome, from_backe
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::description::Description;
 use super::hub::{BackendDoor, Hub};
 use super::operator::{Operator, refuse_closed};
-use super::registry::{Backend, Description, Way};
+use super::registry::{Backend, Way};
 use super::stream::{BackendStream, Sent};
 use super::tunnel::call_of;
 use crate::limits;

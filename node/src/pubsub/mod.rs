@@ -10,8 +10,6 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 
 use crate::limits;
@@ -19,7 +17,7 @@ use crate::socketio::{
     Ack, Admission, ConnectRequest, Event, Handler, Operation, Place, Rejection, Socket,
 };
 use answer::{Code, Refusal, ok_offset, refused, reply};
-use presence::Presence;
+pub use presence::Presence;
 use request::Publish;
 
 /// See the module's text. In development mode every namespace is served by it. Its clones are one
@@ -27,7 +25,7 @@ use request::Publish;
 #[derive(Debug, Clone, Default)]
 pub struct Pubsub {
     /// Who is told the membership of which rooms.
-    presence: Arc<Presence>,
+    presence: Presence,
     /// Clients are nobody, whatever they say.
     ignores_claims: bool,
 }

@@ -206,3 +206,34 @@ async fn the_end_of_a_socket_is_told_after_its_events() {
     program.done(call, None).await;
     node.end().await;
 }
+
+#[tokio::test]
+async fn members_follow_the_presence_of_their_rooms_where_their_backend_allows_it() {
+    let node = Node::start().await;
+    let mut hello = Program::hello(&["/chat"]);
+    hello.namespaces[0].presence = true;
+    let mut program = Program::dial(node.server.api_addr(), hello).await;
+    let mut client = node.client().await;
+    client.send("40/chat,").await;
+    let (call, _) = program.admit().await;
+    program.accept(call, "ann").await;
+    let (call, _) = program.connected().await;
+    client.connected("/chat").await;
+    program.done(call, None).await;
+    client.send(r#"42/chat,1["presence","tea"]"#).await;
+    let refused = client.text().await;
+    assert!(refused.contains("forbidden"), "{refused}");
+    client.send(r#"42/chat,2["enter"]"#).await;
+    let (call, _) = program.event().await;
+    program.operate(call, 0, join("tea")).await;
+    program.answer(call, "[]").await;
+    assert_eq!(client.text().await, "43/chat,2[]");
+    client.send(r#"42/chat,3["presence","tea"]"#).await;
+    let told = client.text().await;
+    assert!(
+        told.contains(r#""ok":true"#) && told.contains("ann"),
+        "{told}"
+    );
+    program.is_silent().await;
+    node.end().await;
+}

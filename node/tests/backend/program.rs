@@ -32,6 +32,7 @@ impl Program {
             admits: true,
             disconnects: false,
             builtin: false,
+            presence: false,
         };
         Hello {
             name: "test".to_owned(),

@@ -50,15 +50,15 @@ use super::request::{argument, parse_offset, room_name};
 use crate::ids::SocketId;
 use crate::socketio::{Ack, Event, Io, OperationError, Socket};
 use crate::{limits, metrics};
-use room::{Life, Request, Room, Start};
+use room::{Grant, Life, Request, Room, Start, Subscribe};
 
 /// Namespace and room.
 type Key = (String, String);
 
-/// The rooms of this node whose membership is told.
-#[derive(Debug, Default)]
-pub(crate) struct Presence {
-    places: Mutex<Places>,
+/// The rooms of this node whose membership is told. Its clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct Presence {
+    places: Arc<Mutex<Places>>,
 }
 
 #[derive(Debug, Default)]
@@ -79,8 +79,18 @@ struct Options {
 }
 
 impl Presence {
-    /// Answers a `presence` request.
-    pub(crate) async fn answer(self: &Arc<Self>, socket: &Socket, event: &Event, ack: Option<Ack>) {
+    /// Answers a `presence` request about any room: whether its client may ask is up to the caller.
+    pub async fn answer(&self, socket: &Socket, event: &Event, ack: Option<Ack>) {
+        self.answer_to(Grant::Any, socket, event, ack).await;
+    }
+
+    /// Answers one about a room that the socket is in, others are `forbidden`: to join grants it,
+    /// and to leave ends it, after the diff that tells so.
+    pub async fn answer_member(&self, socket: &Socket, event: &Event, ack: Option<Ack>) {
+        self.answer_to(Grant::Members, socket, event, ack).await;
+    }
+
+    async fn answer_to(&self, grant: Grant, socket: &Socket, event: &Event, ack: Option<Ack>) {
         match read(event) {
             Err(refusal) => reply(ack, Err(refusal)),
             Ok((room, Options { end: true, .. })) => {
@@ -91,14 +101,26 @@ impl Presence {
                 // Without an answer it would not know where the chain begins.
                 let Some(ack) = ack else { return };
                 match start(socket, options).await {
-                    Ok(start) => self.subscribe(socket, &room, ack, start),
+                    Ok(start) => {
+                        let socket = socket.clone();
+                        self.subscribe(
+                            &room,
+                            Subscribe {
+                                socket,
+                                ack,
+                                start,
+                                grant,
+                            },
+                        );
+                    }
                     Err(refusal) => reply(Some(ack), Err(refusal)),
                 }
             }
         }
     }
 
-    fn subscribe(self: &Arc<Self>, socket: &Socket, room: &str, ack: Ack, start: Start) {
+    fn subscribe(&self, room: &str, subscribe: Subscribe) {
+        let socket = &subscribe.socket.clone();
         let key = (socket.namespace().to_owned(), room.to_owned());
         let mut places = self.places.lock();
         let rooms = places.sockets.get(&socket.life());
@@ -107,11 +129,7 @@ impl Presence {
             && rooms.is_some_and(|rooms| rooms.len() >= limits::PRESENCE_ROOMS_PER_SOCKET_MAX);
         let too_many =
             !places.rooms.contains_key(&key) && places.rooms.len() >= limits::PRESENCE_ROOMS_MAX;
-        let request = Request::Subscribe {
-            socket: socket.clone(),
-            ack,
-            start,
-        };
+        let request = Request::Subscribe(subscribe);
         if are_many || too_many {
             return Room::refuse(request, OperationError::Overloaded);
         }
@@ -136,9 +154,9 @@ impl Presence {
     }
 
     /// Starts a room's task.
-    fn spawn(self: &Arc<Self>, key: Key, io: Io) -> mpsc::Sender<Request> {
+    fn spawn(&self, key: Key, io: Io) -> mpsc::Sender<Request> {
         let (sender, requests) = mpsc::channel(limits::PRESENCE_REQUESTS_MAX);
-        let presence = Arc::clone(self);
+        let presence = self.clone();
         tokio::spawn(async move { presence.serve(key, io, requests).await });
         sender
     }
@@ -154,6 +172,11 @@ impl Presence {
             let asked: Vec<Request> = std::iter::from_fn(|| requests.try_recv().ok()).collect();
             room.catch_up();
             asked.into_iter().for_each(|request| room.take(request));
+            let ended = room.ended();
+            if !ended.is_empty() {
+                let mut places = self.places.lock();
+                ended.iter().for_each(|life| places.leave(life, &key.1));
+            }
             if room.is_idle() {
                 let mut places = self.places.lock();
                 if requests.is_empty() {
@@ -165,17 +188,12 @@ impl Presence {
 
     fn end(&self, socket: &Socket, room: &str) {
         let mut places = self.places.lock();
-        if let Some(rooms) = places.sockets.get_mut(&socket.life()) {
-            rooms.remove(room);
-            if rooms.is_empty() {
-                places.sockets.remove(&socket.life());
-            }
-        }
+        places.leave(&socket.life(), room);
         places.end(socket, room);
     }
 
-    /// The socket has gone.
-    pub(crate) fn forget(&self, socket: &Socket) {
+    /// The socket has gone: for whoever answers for it.
+    pub fn forget(&self, socket: &Socket) {
         let mut places = self.places.lock();
         for room in places.sockets.remove(&socket.life()).unwrap_or_default() {
             places.end(socket, &room);
@@ -184,6 +202,16 @@ impl Presence {
 }
 
 impl Places {
+    /// The socket is not told of the room any more.
+    fn leave(&mut self, life: &Life, room: &str) {
+        if let Some(rooms) = self.sockets.get_mut(life) {
+            rooms.remove(room);
+            if rooms.is_empty() {
+                self.sockets.remove(life);
+            }
+        }
+    }
+
     fn end(&self, socket: &Socket, room: &str) {
         let key = (socket.namespace().to_owned(), room.to_owned());
         let life = socket.life();

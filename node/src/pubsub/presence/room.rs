@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::diff::Diff;
 use crate::ids::SocketId;
-use crate::pubsub::answer::{Refusal, reply};
+use crate::pubsub::answer::{Code, Refusal, reply};
 use crate::pubsub::members::{fitting, member_bytes, member_json};
 use crate::socketio::{Ack, Io, OperationError, Socket};
 use crate::state::Member;
@@ -20,19 +20,34 @@ pub(super) type Life = (SocketId, u64);
 #[derive(Debug)]
 pub(super) enum Request {
     /// To be told from now on.
-    Subscribe {
-        /// Who.
-        socket: Socket,
-        /// Where it begins.
-        ack: Ack,
-        /// What it is told first.
-        start: Start,
-    },
+    Subscribe(Subscribe),
     /// To be told no more.
     End {
         /// Who.
         life: Life,
     },
+}
+
+/// See [`Request`].
+#[derive(Debug)]
+pub(super) struct Subscribe {
+    /// Who.
+    pub(super) socket: Socket,
+    /// Where it begins.
+    pub(super) ack: Ack,
+    /// What it is told first.
+    pub(super) start: Start,
+    /// Who may ask.
+    pub(super) grant: Grant,
+}
+
+/// Who is told of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Grant {
+    /// Whoever asks.
+    Any,
+    /// Its members, as long as they are.
+    Members,
 }
 
 /// What a subscriber is told first.
@@ -48,6 +63,7 @@ pub(super) enum Start {
 #[derive(Debug)]
 struct Subscriber {
     socket: Socket,
+    grant: Grant,
     /// It has missed a diff, and is told nothing before it knows that.
     behind: bool,
 }
@@ -65,6 +81,8 @@ pub(super) struct Room {
     read: Offset,
     /// By their connections.
     subscribers: BTreeMap<Life, Subscriber>,
+    /// Who was told, or wanted to be, and is not any more.
+    ended: Vec<Life>,
 }
 
 impl Room {
@@ -77,6 +95,7 @@ impl Room {
             end,
             read: end,
             subscribers: BTreeMap::new(),
+            ended: Vec::new(),
             io,
             name,
         }
@@ -87,12 +106,27 @@ impl Room {
         self.subscribers.is_empty()
     }
 
+    /// Who is told no more since the last time, unless they wanted that: they have gone, have left
+    /// the room, or were refused.
+    pub(super) fn ended(&mut self) -> Vec<Life> {
+        std::mem::take(&mut self.ended)
+    }
+
     /// Tells what has changed.
     pub(super) fn catch_up(&mut self) {
         let (diff, end) = self.changes();
         if !diff.is_empty() {
             self.tell(diff, end);
         }
+        let (members, ended) = (&self.members, &mut self.ended);
+        self.subscribers.retain(|life, subscriber| {
+            let has_gone = subscriber.behind && subscriber.socket.is_gone();
+            let has_left = subscriber.grant == Grant::Members && !members.contains_key(&life.0);
+            if has_gone || has_left {
+                ended.push(*life);
+            }
+            !(has_gone || has_left)
+        });
         self.tell_who_is_behind();
     }
 
@@ -139,9 +173,8 @@ impl Room {
 
     /// A lost diff shows at once, not with the next one.
     fn tell_who_is_behind(&mut self) {
-        let subscribers = &mut self.subscribers;
-        subscribers.retain(|_, subscriber| !subscriber.behind || !subscriber.socket.is_gone());
-        if subscribers.values().any(|subscriber| subscriber.behind) {
+        let mut subscribers = self.subscribers.values();
+        if subscribers.any(|subscriber| subscriber.behind) {
             let mut object = self.object(self.end);
             object.insert("more".into(), true.into());
             self.send(object, "more", true);
@@ -174,20 +207,36 @@ impl Room {
     pub(super) fn take(&mut self, request: Request) {
         match request {
             Request::End { life } => drop(self.subscribers.remove(&life)),
-            Request::Subscribe { socket, ack, start } => {
-                let answer = match start {
-                    Start::Members(after) => self.page(after),
-                    Start::Since(from) => self.since(from),
-                };
-                // At once: where it is answered, its diffs begin.
-                ack.send_now(Value::from(vec![answer]).to_string().as_bytes());
-                if socket.is_gone() {
-                    return;
-                }
-                let life = socket.life();
-                let behind = false;
-                self.subscribers.insert(life, Subscriber { socket, behind });
-            }
+            Request::Subscribe(subscribe) => self.subscribe(subscribe),
+        }
+    }
+
+    fn subscribe(&mut self, subscribe: Subscribe) {
+        let Subscribe {
+            socket,
+            ack,
+            start,
+            grant,
+        } = subscribe;
+        let life = socket.life();
+        if grant == Grant::Members && !self.members.contains_key(&life.0) {
+            self.ended.push(life);
+            let refusal = Refusal::new(Code::Forbidden, "members alone are told of a room");
+            return reply(Some(ack), Err(refusal));
+        }
+        let answer = match start {
+            Start::Members(after) => self.page(after),
+            Start::Since(from) => self.since(from),
+        };
+        // At once: where it is answered, its diffs begin.
+        ack.send_now(Value::from(vec![answer]).to_string().as_bytes());
+        if !socket.is_gone() {
+            let subscriber = Subscriber {
+                socket,
+                grant,
+                behind: false,
+            };
+            self.subscribers.insert(life, subscriber);
         }
     }
 
@@ -239,8 +288,8 @@ impl Room {
 
     /// Refuses what a client wants, when there is no room.
     pub(super) fn refuse(request: Request, error: OperationError) {
-        if let Request::Subscribe { ack, .. } = request {
-            reply(Some(ack), Err(Refusal::from(error)));
+        if let Request::Subscribe(subscribe) = request {
+            reply(Some(subscribe.ack), Err(Refusal::from(error)));
         }
     }
 }

@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use crate::limits;
 use crate::pubsub::Pubsub;
-use crate::socketio::Namespaces;
 use crate::socketio::testing::{Node, Wire};
+use crate::socketio::{
+    Ack, Admission, ConnectRequest, Event, Handler, Namespaces, Rejection, Socket,
+};
 
 async fn node() -> Node {
     Node::start(Namespaces::closed().open("/", Pubsub::default())).await
@@ -242,5 +245,49 @@ async fn rooms_are_bounded_and_given_back_when_their_sockets_go() {
     drop(wire);
     node.until("free places", |_| handler.presence.is_empty())
         .await;
+    node.end().await;
+}
+
+/// The built-in handler, but for presence, which members alone are told.
+struct Strict(Pubsub);
+
+#[async_trait]
+impl Handler for Strict {
+    async fn admit(&self, request: &ConnectRequest<'_>) -> Result<Admission, Rejection> {
+        self.0.admit(request).await
+    }
+
+    async fn on_connect(&self, _: &Socket) {}
+
+    async fn on_event(&self, socket: &Socket, event: Event, ack: Option<Ack>) {
+        match event.name.as_str() {
+            "presence" => self.0.presence.answer_member(socket, &event, ack).await,
+            _ => self.0.on_event(socket, event, ack).await,
+        }
+    }
+
+    async fn on_disconnect(&self, _: &Socket, _: &str) {}
+}
+
+#[tokio::test]
+async fn who_is_told_as_a_member_is_told_that_it_left_and_nothing_more() {
+    let handler = Pubsub::default();
+    let node = Node::start(Namespaces::closed().open("/", Strict(handler.clone()))).await;
+    let mut ann = client(&node, "ann", Some("r")).await;
+    let mut ben = client(&node, "ben", None).await;
+    let refused = ben.ask(r#"["presence","r",{}]"#).await;
+    assert_eq!(refused["error"]["code"], "forbidden", "{refused}");
+    let mut kept = Kept::ask(&mut ann).await;
+    assert_eq!(kept.members.len(), 1);
+    ben.ask(r#"["join","r"]"#).await;
+    kept.until(&mut ann, |kept| kept.members.len() == 2).await;
+    ann.send(r#"42["leave","r"]"#).await;
+    kept.until(&mut ann, |kept| kept.members.len() == 1).await;
+    node.until("a free place", |_| handler.presence.is_empty())
+        .await;
+    ben.ask(r#"["leave","r"]"#).await;
+    // Its answer is the next thing it hears.
+    let refused = ann.ask(r#"["presence","r",{}]"#).await;
+    assert_eq!(refused["error"]["code"], "forbidden", "{refused}");
     node.end().await;
 }
