@@ -304,6 +304,19 @@ impl Seat {
         true
     }
 
+    /// Ends the session for good; the link is needed until the node has read that.
+    pub async fn close(&self) {
+        self.oracle.closing(self.number);
+        self.client.close().await;
+    }
+
+    /// Goes without a word and never comes back.
+    pub async fn vanish(&self) {
+        self.link.route(Route::Nowhere);
+        self.link.cut();
+        self.close().await;
+    }
+
     /// Rooms it is to be in.
     #[must_use]
     pub fn rooms(&self) -> Vec<String> {
@@ -325,9 +338,11 @@ fn tap(oracle: Oracle, number: usize, witness: Option<Tap>) -> Tap {
         }
         match signal {
             Signal::Connected {
-                recovered: false, ..
+                id,
+                recovered: false,
+                ..
             } => {
-                oracle.fresh(number);
+                oracle.fresh(number, id);
             }
             Signal::Event(event) if event.name == EVENT => hear(&oracle, number, event),
             _ => {}
