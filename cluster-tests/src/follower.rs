@@ -123,15 +123,7 @@ impl Task {
     }
 
     async fn dial(&self, node: SocketAddr) -> Result<Streaming<api::Followed>, Status> {
-        let dialled = ApiClient::connect(format!("http://{node}")).await;
-        let mut client = dialled.map_err(|error| Status::unavailable(error.to_string()))?;
-        let request = FollowRequest {
-            namespace: self.spec.namespace.clone(),
-            after: self.after.clone(),
-            lifecycle: true,
-            ..FollowRequest::default()
-        };
-        Ok(client.follow(request).await?.into_inner())
+        dial(node, &self.spec.namespace, &self.after).await
     }
 
     /// Keeps what is told of an offset until it is whole.
@@ -147,6 +139,51 @@ impl Task {
             self.after = offset;
         }
     }
+}
+
+/// What one node tells behind an offset, so many things of it or fewer if no more come in time.
+///
+/// # Errors
+/// When the stream does not begin, or breaks.
+pub async fn read_behind(
+    node: SocketAddr,
+    namespace: &str,
+    after: Offset,
+    count: usize,
+) -> Result<Vec<(Offset, Told)>, Status> {
+    let mut stream = dial(node, namespace, &after.to_string()).await?;
+    let mut all = Vec::new();
+    let late_at = Instant::now() + SILENCE_MAX;
+    while all.len() < count {
+        let Ok(followed) = timeout_at(late_at, stream.message()).await else {
+            break;
+        };
+        let Some(api::Followed { offset, what, .. }) = followed? else {
+            break;
+        };
+        let at = Offset::parse(&offset).expect("an offset is told");
+        match read(what.expect("something is told")) {
+            Told::Mark => {}
+            told => all.push((at, told)),
+        }
+    }
+    Ok(all)
+}
+
+async fn dial(
+    node: SocketAddr,
+    namespace: &str,
+    after: &str,
+) -> Result<Streaming<api::Followed>, Status> {
+    let dialled = ApiClient::connect(format!("http://{node}")).await;
+    let mut client = dialled.map_err(|error| Status::unavailable(error.to_string()))?;
+    let request = FollowRequest {
+        namespace: namespace.to_owned(),
+        after: after.to_owned(),
+        lifecycle: true,
+        ..FollowRequest::default()
+    };
+    Ok(client.follow(request).await?.into_inner())
 }
 
 fn late(_: tokio::time::error::Elapsed) -> Status {

@@ -9,8 +9,10 @@
 use std::time::Duration;
 
 use roomcast_cluster_tests::cluster::ClusterSpec;
-use roomcast_cluster_tests::follower::{Follower, FollowerSpec};
+use roomcast_cluster_tests::follower::{Follower, FollowerSpec, read_behind};
 use roomcast_cluster_tests::link::Route;
+use roomcast_cluster_tests::offset::Offset;
+use roomcast_cluster_tests::oracle::lifecycle::Told;
 use roomcast_cluster_tests::seat::{Make, Seat};
 use roomcast_cluster_tests::stage::{Stage, lifecycle_calm};
 use tokio::time::{sleep, timeout};
@@ -53,6 +55,17 @@ async fn kill(stage: &mut Stage, node: usize, room: &str) {
     }
     for (seat, recovered) in held {
         seat.wait_resumed(recovered + 1, RESUMED_WITHIN).await;
+    }
+}
+
+/// Every node goes on from every offset with exactly what the follower was told behind it.
+async fn assert_resumable(stage: &Stage, story: &[(Offset, Told)]) {
+    for (count, (after, _)) in story.iter().enumerate() {
+        let rest = story.iter().filter(|(offset, _)| offset > after);
+        let rest: Vec<_> = rest.cloned().collect();
+        let node = stage.cluster.apis()[count % 3];
+        let told = read_behind(node, "/", *after, rest.len()).await;
+        assert_eq!(told.unwrap(), rest, "behind {after}");
     }
 }
 
@@ -112,4 +125,5 @@ async fn what_becomes_of_sockets_is_told_exactly_though_nodes_are_killed() {
     assert_eq!((report.joins, report.leaves), (joins, joins));
     assert_eq!((report.disconnects, report.expiries), (7, 1));
     assert!(report.streams >= 2, "{report}");
+    assert_resumable(&stage, &lifecycle.story()).await;
 }

@@ -229,6 +229,14 @@ impl Lifecycle {
         self.0.lock().messages.push(Message { offset, last, told });
     }
 
+    /// Everything that the follower was told, in this order, but for its marks.
+    #[must_use]
+    pub fn story(&self) -> Vec<(Offset, Told)> {
+        let register = self.0.lock();
+        let told = register.messages.iter().map(|m| (m.offset, m.told.clone()));
+        told.filter(|(_, told)| *told != Told::Mark).collect()
+    }
+
     /// The verdict over everything so far. What is on its way counts as lost.
     #[must_use]
     pub fn audit(&self) -> LifecycleReport {
