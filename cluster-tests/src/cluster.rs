@@ -207,6 +207,12 @@ impl Cluster {
         self.addrs.iter().map(|addrs| addrs.client).collect()
     }
 
+    /// Addresses for programs, by index.
+    #[must_use]
+    pub fn apis(&self) -> Vec<SocketAddr> {
+        self.addrs.iter().map(|addrs| addrs.api).collect()
+    }
+
     /// Client addresses in turn, `first` before the others.
     #[must_use]
     pub fn clients_from(&self, first: usize) -> Vec<SocketAddr> {

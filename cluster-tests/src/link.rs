@@ -61,6 +61,8 @@ struct Shared {
     turn: AtomicUsize,
     /// Those that are open at one end at least, oldest first.
     connections: Mutex<BTreeMap<u64, Connection>>,
+    /// All there were.
+    carried: AtomicUsize,
 }
 
 /// A running balancer; connections end when it is dropped.
@@ -84,6 +86,7 @@ impl Link {
             route: Mutex::new(route),
             turn: AtomicUsize::new(0),
             connections: Mutex::default(),
+            carried: AtomicUsize::new(0),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self {
@@ -136,6 +139,12 @@ impl Link {
             .map(|connection| connection.upstream)
     }
 
+    /// Connections that have reached an upstream so far.
+    #[must_use]
+    pub fn carried_count(&self) -> usize {
+        self.shared.carried.load(Ordering::Relaxed)
+    }
+
     /// Node ends that are still open although their client is gone.
     #[must_use]
     pub fn half_open_count(&self) -> usize {
@@ -182,6 +191,7 @@ async fn serve(number: u64, client: TcpStream, shared: Arc<Shared>) {
     let Some((upstream, server)) = connect(&shared).await else {
         return;
     };
+    shared.carried.fetch_add(1, Ordering::Relaxed);
     let (mode, watched) = watch::channel(Mode::Open);
     shared
         .connections

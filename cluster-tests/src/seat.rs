@@ -102,6 +102,37 @@ impl Make {
             Self::Sdk | Self::Raw => true,
         }
     }
+
+    /// A new client of a namespace, with CONNECT's payload.
+    pub async fn open(
+        self,
+        addr: SocketAddr,
+        (namespace, auth): (&str, Map<String, Value>),
+        tap: Tap,
+    ) -> Client {
+        let namespace = namespace.to_owned();
+        let stock = |options| StockSpec {
+            addr,
+            namespace: namespace.clone(),
+            auth: auth.clone(),
+            options,
+        };
+        match self {
+            Self::Stock(driver) => Client::Stock(driver.open(stock(Map::new()), tap).await),
+            Self::StockWith(driver, options) => {
+                Client::Stock(driver.open(stock(options), tap).await)
+            }
+            Self::Sdk => Client::Sdk(SdkSocket::start(addr, &namespace, auth, tap)),
+            Self::Raw => Client::Raw(RawClient::start(
+                RawSpec {
+                    endpoints: vec![addr],
+                    namespace,
+                    auth,
+                },
+                tap,
+            )),
+        }
+    }
 }
 
 impl Seat {
@@ -127,40 +158,8 @@ impl Seat {
         let number = oracle.subscriber(&spec.name);
         let tap = tap(oracle.clone(), number, spec.witness);
         let resumes = spec.make.resumes();
-        let client = match spec.make {
-            Make::Stock(driver) => {
-                let stock = StockSpec {
-                    namespace: spec.namespace,
-                    auth: spec.auth,
-                    ..StockSpec::new(link.addr())
-                };
-                Client::Stock(driver.open(stock, tap).await)
-            }
-            Make::StockWith(driver, options) => {
-                let stock = StockSpec {
-                    namespace: spec.namespace,
-                    auth: spec.auth,
-                    options,
-                    ..StockSpec::new(link.addr())
-                };
-                Client::Stock(driver.open(stock, tap).await)
-            }
-            Make::Sdk => Client::Sdk(SdkSocket::start(
-                link.addr(),
-                &spec.namespace,
-                spec.auth,
-                tap,
-            )),
-            Make::Raw => {
-                let endpoints = vec![link.addr()];
-                let raw = RawSpec {
-                    endpoints,
-                    namespace: spec.namespace,
-                    auth: spec.auth,
-                };
-                Client::Raw(RawClient::start(raw, tap))
-            }
-        };
+        let seen = (spec.namespace.as_str(), spec.auth);
+        let client = spec.make.open(link.addr(), seen, tap).await;
         let mut seat = Self::keep(spec.name, spec.rooms, link, client, number, oracle);
         seat.resumes = resumes;
         Ok(seat)
@@ -305,6 +304,19 @@ impl Seat {
         true
     }
 
+    /// Ends the session for good; the link is needed until the node has read that.
+    pub async fn close(&self) {
+        self.oracle.closing(self.number);
+        self.client.close().await;
+    }
+
+    /// Goes without a word and never comes back.
+    pub async fn vanish(&self) {
+        self.link.route(Route::Nowhere);
+        self.link.cut();
+        self.close().await;
+    }
+
     /// Rooms it is to be in.
     #[must_use]
     pub fn rooms(&self) -> Vec<String> {
@@ -326,9 +338,11 @@ fn tap(oracle: Oracle, number: usize, witness: Option<Tap>) -> Tap {
         }
         match signal {
             Signal::Connected {
-                recovered: false, ..
+                id,
+                recovered: false,
+                ..
             } => {
-                oracle.fresh(number);
+                oracle.fresh(number, id);
             }
             Signal::Event(event) if event.name == EVENT => hear(&oracle, number, event),
             _ => {}

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::client::{Client, Tap};
 use crate::cluster::{Cluster, ClusterSpec};
 use crate::link::Route;
+use crate::oracle::lifecycle::{Lifecycle, LifecycleReport};
 use crate::oracle::{Oracle, Report};
 use crate::publisher::{PublishSpec, Publisher};
 use crate::raw::{RawClient, RawSpec};
@@ -244,6 +245,16 @@ pub async fn calm(oracle: &Oracle) -> Report {
     }
     sleep(EXTRA_CALM).await;
     oracle.audit()
+}
+
+/// Waits until everything that became of sessions has been told, or it is late; the verdict.
+pub async fn lifecycle_calm(lifecycle: &Lifecycle, within: Duration) -> LifecycleReport {
+    let deadline = Instant::now() + within;
+    while lifecycle.audit().lost > 0 && Instant::now() < deadline {
+        sleep(Duration::from_millis(200)).await;
+    }
+    sleep(EXTRA_CALM).await;
+    lifecycle.audit()
 }
 
 /// Group that a client's namespace lives in: the one whose log grows while it publishes there. Must

@@ -11,15 +11,18 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use roomcast_cluster_tests::chaos::Chaos;
-use roomcast_cluster_tests::client::State;
+use roomcast_cluster_tests::client::{Client, State};
 use roomcast_cluster_tests::cluster::ClusterSpec;
+use roomcast_cluster_tests::follower::{Follower, FollowerSpec};
 use roomcast_cluster_tests::link::Route;
+use roomcast_cluster_tests::oracle::lifecycle::Lifecycle;
 use roomcast_cluster_tests::oracle::{Oracle, Report, Target};
 use roomcast_cluster_tests::payload::Body;
 use roomcast_cluster_tests::publisher::{PublishSpec, Publisher};
 use roomcast_cluster_tests::raw::{RawClient, RawSpec};
 use roomcast_cluster_tests::seat::{Make, Seat, SeatSpec};
-use roomcast_cluster_tests::stage::{Stage, calm};
+use roomcast_cluster_tests::stage::{Stage, calm, lifecycle_calm};
+use roomcast_cluster_tests::visitor::{VisitorSpec, Visitors};
 use tokio::time::{Instant, interval};
 
 const NODES: usize = 3;
@@ -28,6 +31,24 @@ const ROOMS: usize = 6;
 const SEATS_PER_MAKE: usize = 6;
 const SECOND_NAMESPACE: &str = "/second";
 const PROGRESS_EVERY: Duration = Duration::from_secs(15);
+/// Long enough for every client that comes back, short enough to see the end of those that do not.
+const RESUME_WINDOW: Duration = Duration::from_secs(60);
+/// Beside the resume window, for the log and the follower to come so far.
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
+/// A follower goes to the next node after this, if nothing has driven it there.
+const FOLLOWER_STAY: Duration = Duration::from_secs(5);
+/// Before there is any trouble.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(20);
+
+/// Who plays beside the seats and the publishers of the stage.
+#[derive(Default)]
+struct Cast {
+    /// Of the second namespace.
+    publishers: Vec<Publisher>,
+    /// Clients that only publish, by their numbers.
+    speakers: Vec<(Lifecycle, usize)>,
+    visitors: Vec<Visitors>,
+}
 
 /// One thing that was checked at the end.
 struct Check {
@@ -95,40 +116,76 @@ async fn seat(
     Seat::take(spec, oracle).await.expect("a link can listen")
 }
 
-/// Seats of all makes in the first namespace, some in the second; publishers on every node.
-async fn populate(stage: &mut Stage, second: &Oracle, rng: &mut StdRng) -> Vec<Publisher> {
+/// Seats of all makes in the first namespace, some in the second; visitors in both; publishers on
+/// every node.
+async fn populate(stage: &mut Stage, second: &Oracle, rng: &mut StdRng) -> Cast {
     let makes = [stage.stock(), Make::Sdk, Make::Raw];
+    let mut cast = Cast::default();
     for number in 0..SEATS_PER_MAKE * makes.len() {
         let make = makes[number % makes.len()].clone();
         let seat = seat(stage, rng, number, make, &stage.oracle, "/").await;
         stage.seats.push(seat);
     }
-    let mut publishers = Vec::new();
     for (number, make) in makes.into_iter().enumerate() {
-        let seat = seat(stage, rng, number, make, second, SECOND_NAMESPACE).await;
+        let seat = seat(stage, rng, number, make.clone(), second, SECOND_NAMESPACE).await;
         stage.seats.push(seat);
+        let visitors = [("/", &stage.oracle), (SECOND_NAMESPACE, second)];
+        for (namespace, oracle) in visitors {
+            let spec = VisitorSpec {
+                make: make.clone(),
+                namespace: namespace.to_owned(),
+                rooms: (0..ROOMS).map(room).collect(),
+                upstreams: stage.cluster.clients(),
+                seed: rng.random(),
+            };
+            cast.visitors.push(Visitors::start(spec, &oracle.lifecycle));
+        }
     }
     for node in 0..NODES {
-        let speaker = stage.raw(node);
+        let client = speaker(stage, &mut cast, node, "/", &stage.oracle).await;
         stage
             .publishers
-            .push(Publisher::start(speaker, &stage.oracle, publish_spec(rng)));
-        let namespace = SECOND_NAMESPACE.to_owned();
-        let endpoints = stage.cluster.clients_from(node);
-        let spec = RawSpec {
-            namespace,
-            ..RawSpec::new(endpoints)
-        };
-        let tap = std::sync::Arc::new(|_: &_| ());
-        let client = roomcast_cluster_tests::client::Client::Raw(RawClient::start(spec, tap));
-        publishers.push(Publisher::start(client, second, publish_spec(rng)));
+            .push(Publisher::start(client, &stage.oracle, publish_spec(rng)));
+        let client = speaker(stage, &mut cast, node, SECOND_NAMESPACE, second).await;
+        cast.publishers
+            .push(Publisher::start(client, second, publish_spec(rng)));
     }
     // A subscriber of each make speaks as well.
     for seat in stage.seats.iter().take(3) {
         let publisher = Publisher::start(seat.client.clone(), &stage.oracle, publish_spec(rng));
         stage.publishers.push(publisher);
     }
-    publishers
+    cast
+}
+
+/// A client in no room, at first on one node.
+async fn speaker(
+    stage: &Stage,
+    cast: &mut Cast,
+    node: usize,
+    namespace: &str,
+    oracle: &Oracle,
+) -> Client {
+    let number = oracle.lifecycle.client(&format!("speaker of {namespace}"));
+    cast.speakers.push((oracle.lifecycle.clone(), number));
+    let spec = RawSpec {
+        namespace: namespace.to_owned(),
+        ..RawSpec::new(stage.cluster.clients_from(node))
+    };
+    let client = Client::Raw(RawClient::start(spec, oracle.lifecycle.tap(number)));
+    client
+        .wait_for("connected", CONNECTED_WITHIN, |state| state.connected)
+        .await;
+    client
+}
+
+async fn follow(stage: &Stage, namespace: &str, lifecycle: &Lifecycle) -> Follower {
+    let spec = FollowerSpec {
+        nodes: stage.cluster.apis(),
+        namespace: namespace.to_owned(),
+        stay: FOLLOWER_STAY,
+    };
+    Follower::start(spec, lifecycle).await
 }
 
 /// Trouble until the end, with a line of progress now and then.
@@ -178,6 +235,25 @@ fn check_report(namespace: &str, report: &Report, checks: &mut Vec<Check>) {
     });
 }
 
+/// All ends have come: who went without a word has expired.
+async fn check_lifecycle(namespace: &str, lifecycle: &Lifecycle, checks: &mut Vec<Check>) {
+    let report = lifecycle_calm(lifecycle, RESUME_WINDOW + TOLD_WITHIN).await;
+    println!("soak: lifecycle of {namespace}: {report}");
+    for example in &report.examples {
+        println!("  {example}");
+    }
+    for (fault, count) in report.faults() {
+        checks.push(Check {
+            what: format!("{count} {fault} in the lifecycle of {namespace}"),
+            passed: count == 0,
+        });
+    }
+    checks.push(Check {
+        what: format!("coming and going in {namespace}"),
+        passed: report.has_traffic(),
+    });
+}
+
 fn check_clients(seats: &[Seat], checks: &mut Vec<Check>) {
     let states: Vec<State> = seats.iter().map(|seat| seat.client.state()).collect();
     let sum = |of: fn(&State) -> u64| states.iter().map(of).sum::<u64>();
@@ -204,20 +280,40 @@ fn check_clients(seats: &[Seat], checks: &mut Vec<Check>) {
 
 async fn soak(seed: u64, period: Duration) -> io::Result<Vec<Check>> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut stage = Stage::open(&ClusterSpec::new(NODES)).await?;
+    let window = format!("{}s", RESUME_WINDOW.as_secs());
+    let spec = ClusterSpec::new(NODES).flag("--resume-window", &window);
+    let mut stage = Stage::open(&spec).await?;
     let second = Oracle::new();
-    let publishers = populate(&mut stage, &second, &mut rng).await;
+    let lifecycles = [
+        ("/", stage.oracle.lifecycle.clone()),
+        (SECOND_NAMESPACE, second.lifecycle.clone()),
+    ];
+    let mut followers = Vec::new();
+    for (namespace, lifecycle) in &lifecycles {
+        followers.push(follow(&stage, namespace, lifecycle).await);
+    }
+    let cast = populate(&mut stage, &second, &mut rng).await;
     let ended = make_trouble(&mut stage, &second, seed, period).await;
     let passed = ended.is_ok();
     let what = ended
         .err()
         .map_or("every node came back".to_owned(), |error| error.to_string());
     let mut checks = vec![Check { what, passed }];
-    for publisher in publishers {
+    for visitors in cast.visitors {
+        visitors.finish().await;
+    }
+    for publisher in cast.publishers {
         publisher.finish().await;
     }
     check_report("/", &stage.calm().await, &mut checks);
     check_report(SECOND_NAMESPACE, &calm(&second).await, &mut checks);
+    // Their publishers have ended, and they with them.
+    for (lifecycle, number) in cast.speakers {
+        lifecycle.closing(number);
+    }
+    for (namespace, lifecycle) in &lifecycles {
+        check_lifecycle(namespace, lifecycle, &mut checks).await;
+    }
     check_clients(&stage.seats, &mut checks);
     Ok(checks)
 }

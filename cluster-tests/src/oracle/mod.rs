@@ -5,6 +5,7 @@
 //! whole, so a fault cannot hide behind the order in which tasks happened to report.
 
 mod audit;
+pub mod lifecycle;
 mod report;
 mod stay;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use self::lifecycle::{Change, Lifecycle};
 pub use self::report::Report;
 use self::stay::Stay;
 use crate::offset::Offset;
@@ -76,6 +78,8 @@ struct Attempts {
 #[derive(Debug)]
 struct Subscriber {
     name: String,
+    /// Its number in the lifecycle.
+    client: usize,
     /// Counts its sessions: a resume keeps it, a fresh session adds one.
     generation: u64,
     /// In the order of arrival.
@@ -114,7 +118,11 @@ struct Book {
 
 /// A handle to the record of a run; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Oracle(Arc<Mutex<Book>>);
+pub struct Oracle {
+    book: Arc<Mutex<Book>>,
+    /// What became of the subscribers' sessions.
+    pub lifecycle: Lifecycle,
+}
 
 impl Oracle {
     /// An empty record.
@@ -126,14 +134,14 @@ impl Oracle {
     /// Registers a publisher.
     #[must_use]
     pub fn publisher(&self) -> u32 {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         book.publishers.push(None);
         u32::try_from(book.publishers.len() - 1).expect("tests have few publishers")
     }
 
     /// An event is about to be sent for the first time.
     pub fn sent(&self, id: EventId, target: Target) {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         let after = book.publishers[id.publisher as usize];
         book.sent.insert(
             id,
@@ -147,7 +155,7 @@ impl Oracle {
 
     /// The publisher knows how it ended.
     pub fn settled(&self, id: EventId, outcome: Outcome) {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         if let Outcome::Acked(offset) = outcome {
             let known = &mut book.publishers[id.publisher as usize];
             *known = (*known).max(Some(offset));
@@ -160,9 +168,11 @@ impl Oracle {
     /// Registers a subscriber; it is in no room.
     #[must_use]
     pub fn subscriber(&self, name: &str) -> usize {
-        let mut book = self.0.lock();
+        let client = self.lifecycle.client(name);
+        let mut book = self.book.lock();
         book.subscribers.push(Subscriber {
             name: name.to_owned(),
+            client,
             generation: 0,
             received: Vec::new(),
             stays: Vec::new(),
@@ -174,9 +184,10 @@ impl Oracle {
 
     /// A subscriber got a session that is not a resumed one: nothing is owed to the old session
     /// after what was received. Returns the number of the new one, from 1.
-    pub fn fresh(&self, subscriber: usize) -> u64 {
-        let mut book = self.0.lock();
+    pub fn fresh(&self, subscriber: usize, id: &str) -> u64 {
+        let mut book = self.book.lock();
         let subscriber = &mut book.subscribers[subscriber];
+        self.lifecycle.connected(subscriber.client, id);
         let reached = subscriber.last().next();
         for stay in &mut subscriber.stays {
             stay.cut(reached);
@@ -192,8 +203,9 @@ impl Oracle {
 
     /// A join is about to be sent.
     pub fn joining(&self, subscriber: usize, room: &str) {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         let subscriber = &mut book.subscribers[subscriber];
+        self.lifecycle.asking(subscriber.client, Change::Join, room);
         let last = subscriber.last();
         let first = Attempts {
             after: last,
@@ -208,8 +220,10 @@ impl Oracle {
 
     /// A join of session `generation` was acknowledged at `offset`.
     pub fn joined(&self, subscriber: usize, generation: u64, room: &str, offset: Offset) {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         let subscriber = &mut book.subscribers[subscriber];
+        let session = (subscriber.client, generation);
+        self.lifecycle.answered(session, Change::Join, room, offset);
         if subscriber.generation != generation {
             return;
         }
@@ -230,8 +244,10 @@ impl Oracle {
 
     /// A leave is about to be sent.
     pub fn leaving(&self, subscriber: usize, room: &str) {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         let subscriber = &mut book.subscribers[subscriber];
+        self.lifecycle
+            .asking(subscriber.client, Change::Leave, room);
         let reached = subscriber.last().next();
         if let Some(stay) = subscriber.open_stay(room) {
             stay.must.before = Some(reached);
@@ -240,8 +256,11 @@ impl Oracle {
 
     /// A leave of session `generation` was acknowledged at `offset`.
     pub fn left(&self, subscriber: usize, generation: u64, room: &str, offset: Offset) {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         let subscriber = &mut book.subscribers[subscriber];
+        let session = (subscriber.client, generation);
+        self.lifecycle
+            .answered(session, Change::Leave, room, offset);
         if subscriber.generation != generation {
             return;
         }
@@ -251,28 +270,34 @@ impl Oracle {
         }
     }
 
+    /// A subscriber goes for good. Not for who is owed events still.
+    pub fn closing(&self, subscriber: usize) {
+        let client = self.book.lock().subscribers[subscriber].client;
+        self.lifecycle.closing(client);
+    }
+
     /// An event arrived.
     pub fn received(&self, subscriber: usize, id: EventId, offset: Offset) {
-        self.0.lock().subscribers[subscriber]
+        self.book.lock().subscribers[subscriber]
             .received
             .push((id, offset));
     }
 
     /// Something arrived that no publisher sent like this.
     pub fn corrupted(&self, subscriber: usize) {
-        self.0.lock().subscribers[subscriber].corrupted += 1;
+        self.book.lock().subscribers[subscriber].corrupted += 1;
     }
 
     /// How many events a subscriber has received.
     #[must_use]
     pub fn received_count(&self, subscriber: usize) -> usize {
-        self.0.lock().subscribers[subscriber].received.len()
+        self.book.lock().subscribers[subscriber].received.len()
     }
 
     /// How many publishes were acknowledged.
     #[must_use]
     pub fn acked_count(&self) -> usize {
-        let book = self.0.lock();
+        let book = self.book.lock();
         book.sent
             .values()
             .filter(|sent| matches!(sent.outcome, Outcome::Acked(_)))
@@ -282,7 +307,7 @@ impl Oracle {
     /// The verdict over everything so far. While events are on their way they count as lost.
     #[must_use]
     pub fn audit(&self) -> Report {
-        audit::audit(&self.0.lock())
+        audit::audit(&self.book.lock())
     }
 }
 

@@ -24,7 +24,7 @@ fn run() -> Oracle {
     assert_eq!(oracle.publisher(), 0);
     for (number, name) in ["ann", "bob"].into_iter().enumerate() {
         assert_eq!(oracle.subscriber(name), number);
-        assert_eq!(oracle.fresh(number), 1);
+        assert_eq!(oracle.fresh(number, name), 1);
         oracle.joining(number, "r");
         oracle.joined(number, 1, "r", at(10));
     }
@@ -171,7 +171,7 @@ fn a_join_that_was_tried_twice_may_have_worked_the_first_time() {
     deliver(&oracle, 0, 0..5);
     deliver(&oracle, 1, 0..5);
     let cid = oracle.subscriber("cid");
-    let generation = oracle.fresh(cid);
+    let generation = oracle.fresh(cid, "cid");
     oracle.joining(cid, "r");
     deliver(&oracle, cid, [3]);
     assert_eq!(faults(&oracle), []);
@@ -204,7 +204,7 @@ fn a_fresh_session_is_owed_nothing_of_the_old_one_but_nothing_twice_either() {
     let oracle = run();
     deliver(&oracle, 0, 0..5);
     deliver(&oracle, 1, 0..2);
-    assert_eq!(oracle.fresh(1), 2);
+    assert_eq!(oracle.fresh(1, "bob again"), 2);
     oracle.joined(1, 1, "r", at(10));
     oracle.joining(1, "r");
     assert_eq!(faults(&oracle), [], "the join is not answered");
@@ -224,7 +224,7 @@ fn a_hole_before_the_end_of_a_session_is_found() {
     let oracle = run();
     deliver(&oracle, 0, 0..5);
     deliver(&oracle, 1, [0, 2]);
-    let _generation = oracle.fresh(1);
+    let _generation = oracle.fresh(1, "bob again");
     assert_eq!(
         faults(&oracle),
         [("lost", 1), ("acknowledged but undelivered", 1)]
@@ -294,7 +294,7 @@ fn any_single_change_to_an_exact_delivery_is_found() {
         let publisher = oracle.publisher();
         let (joined, left) = (rng.random_range(1..40), rng.random_range(41..80));
         let ann = oracle.subscriber("ann");
-        let generation = oracle.fresh(ann);
+        let generation = oracle.fresh(ann, "ann");
         oracle.joining(ann, "a");
         oracle.joined(ann, generation, "a", at(joined));
         let mut owed = Vec::new();
