@@ -1,5 +1,5 @@
-//! A backend that serves `/app` by itself: it admits everybody, takes numbers and remembers them,
-//! and dials the next node when its stream ends.
+//! A backend that serves `/app` by itself: it admits everybody who does not ask to be refused,
+//! takes numbers and remembers them, and dials the next node when its stream ends.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use roomcast_proto::api::admission::{Accept, Decision};
+use roomcast_proto::api::admission::{Accept, Decision, Reject};
 use roomcast_proto::api::backend_client::BackendClient;
 use roomcast_proto::api::operation::{Join, What};
 use roomcast_proto::api::{
     Admission, Done, Event, FromBackend, Hello, Operation, Registration, ToBackend, done,
     from_backend, result, to_backend,
 };
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -26,6 +27,8 @@ pub const NAMESPACE: &str = "/app";
 pub const TAKE: &str = "take";
 /// The event that it never answers.
 pub const KEEP: &str = "keep";
+/// Member of a client's `auth`: it is refused with the `message` and the `data` in it.
+pub const REFUSE: &str = "refuse";
 
 /// Pause before the next node is dialled.
 const DIAL_PAUSE: Duration = Duration::from_millis(100);
@@ -151,8 +154,8 @@ fn answers(
             record.lock().welcomes.push(welcome.node_id);
             Vec::new()
         }
-        to_backend::Message::Admit(_) => {
-            let decision = Some(Decision::Accept(Accept::default()));
+        to_backend::Message::Admit(admit) => {
+            let decision = Some(decision(&admit.auth));
             vec![from_backend::Message::Admission(Admission {
                 call,
                 decision,
@@ -193,5 +196,17 @@ fn answers(
             }
             Vec::new()
         }
+    }
+}
+
+/// Whoever does not ask to be refused is welcome.
+fn decision(auth: &str) -> Decision {
+    let auth: Value = serde_json::from_str(auth).unwrap_or_default();
+    match &auth[REFUSE] {
+        Value::Null => Decision::Accept(Accept::default()),
+        refuse => Decision::Reject(Reject {
+            message: refuse["message"].as_str().unwrap_or_default().to_owned(),
+            data: refuse.get("data").map(Value::to_string).unwrap_or_default(),
+        }),
     }
 }

@@ -12,9 +12,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use parking_lot::Mutex;
+use ring::hmac;
 use roomcast::config::{NamespacePattern, Webhook, WebhookSecret};
 use roomcast::{ServeConfig, Server};
 use roomcast_client::{Args, Client, ClientOptions, Inbox, Notice, Socket, SocketOptions};
+use roomcast_proto::engineio::base64;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -22,6 +24,8 @@ use tokio::time::{sleep, timeout};
 
 /// Longest wait for anything; far more than any of it takes.
 const LIMIT: Duration = Duration::from_secs(20);
+/// What requests are signed with.
+const SECRET: [u8; 32] = [7; 32];
 
 /// What the application does with the next message of a kind.
 #[derive(Clone)]
@@ -89,7 +93,7 @@ async fn asked(
     body: Bytes,
 ) -> (StatusCode, String) {
     let message: Value = serde_json::from_slice(&body).expect("JSON");
-    assert!(headers.contains_key("webhook-signature"), "{headers:?}");
+    assert!(is_signed(&headers, &body), "{headers:?}");
     let id = headers.get("webhook-id").and_then(|id| id.to_str().ok());
     let kind = message["type"].as_str().expect("a type").to_owned();
     application
@@ -100,6 +104,18 @@ async fn asked(
         Turn::Answer(status, answer) => (status, answer.to_string()),
         Turn::Hang => std::future::pending().await,
     }
+}
+
+/// Whether the signature is of these very bytes, as Standard Webhooks has it.
+fn is_signed(headers: &HeaderMap, body: &Bytes) -> bool {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let (id, timestamp) = (header("webhook-id"), header("webhook-timestamp"));
+    let mut signed = format!("{}.{}.", id.expect("an id"), timestamp.expect("a time"));
+    signed.push_str(std::str::from_utf8(body).expect("text"));
+    let given = header("webhook-signature").and_then(|given| given.strip_prefix("v1,"));
+    let given = base64::decode(given.expect("a version").as_bytes()).expect("base64");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &SECRET);
+    hmac::verify(&key, signed.as_bytes(), &given).is_ok()
 }
 
 /// A node whose namespace `/app` an application serves.
@@ -119,7 +135,7 @@ impl Stage {
             namespaces: NamespacePattern::parse("/app*").expect("a pattern"),
             url: format!("http://{addr}/hooks").parse().expect("a URL"),
         }];
-        config.webhooks.secrets = vec![WebhookSecret(Bytes::from_static(&[7; 32]))];
+        config.webhooks.secrets = vec![WebhookSecret(Bytes::from_static(&SECRET))];
         config.webhooks.timeout = Duration::from_millis(500);
         config.webhooks.deadline = Duration::from_millis(1_500);
         let server = Server::builder(config).start().await.expect("it starts");
