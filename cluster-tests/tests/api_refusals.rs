@@ -182,7 +182,11 @@ fn in_the_body() -> Vec<Row> {
         bad(publish(""), "EOF"),
         bad(publish(r#"{"event":"e""#), "EOF"),
         bad(publish("event=e"), "expected value"),
-        bad(publish(r#"["e"]"#), "invalid length"),
+        bad(publish(r#"["e"]"#), "no JSON object"),
+        bad(
+            publish(r#"["/",null,"e",null,null,null,null,null]"#),
+            "no JSON object",
+        ),
         bad(publish("{}"), "missing field `event`"),
         bad(publish(r#"{"event":"e","evnt":1}"#), "unknown field `evnt`"),
         bad(

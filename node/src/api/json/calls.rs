@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 
+use super::object::Object;
 use super::query::{self, Given};
 use super::{Shared, answers, requests};
 use crate::api::refused::Refused;
 use crate::socketio::Refusal;
 
-type Body<T> = Result<Json<T>, JsonRejection>;
+type Body<T> = Result<Object<T>, Refused>;
 type Answer<T> = Result<Json<T>, Refused>;
 
 /// An operation's answer in JSON.
@@ -27,7 +27,7 @@ pub(super) async fn publish(
     State(operations): State<Shared>,
     body: Body<requests::Publish>,
 ) -> Answer<answers::Published> {
-    let Json(publish) = body?;
+    let Object(publish) = body?;
     told(operations.publish(publish.try_into()?).await)
 }
 
@@ -35,7 +35,7 @@ pub(super) async fn publish_batch(
     State(operations): State<Shared>,
     body: Body<requests::PublishBatch>,
 ) -> Answer<answers::Outcomes> {
-    let Json(batch) = body?;
+    let Object(batch) = body?;
     let publishes = batch.publishes.into_iter().map(TryInto::try_into);
     told(operations.publish_batch(publishes.collect()).await)
 }
@@ -44,7 +44,7 @@ pub(super) async fn emit_with_ack(
     State(operations): State<Shared>,
     body: Body<requests::EmitWithAck>,
 ) -> Answer<answers::Answers> {
-    let Json(emit) = body?;
+    let Object(emit) = body?;
     told(operations.emit_with_ack(emit.try_into()?).await)
 }
 
@@ -52,7 +52,7 @@ pub(super) async fn server_side_emit(
     State(operations): State<Shared>,
     body: Body<requests::ServerSideEmit>,
 ) -> Answer<answers::ServerAnswers> {
-    let Json(emit) = body?;
+    let Object(emit) = body?;
     told(operations.server_side_emit(emit.try_into()?).await)
 }
 
@@ -60,7 +60,7 @@ pub(super) async fn sockets_join(
     State(operations): State<Shared>,
     body: Body<requests::SocketsJoin>,
 ) -> Answer<answers::Applied> {
-    let Json(join) = body?;
+    let Object(join) = body?;
     told(operations.sockets_join(join.into()).await)
 }
 
@@ -68,7 +68,7 @@ pub(super) async fn sockets_leave(
     State(operations): State<Shared>,
     body: Body<requests::SocketsLeave>,
 ) -> Answer<answers::Applied> {
-    let Json(leave) = body?;
+    let Object(leave) = body?;
     told(operations.sockets_leave(leave.into()).await)
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn disconnect_sockets(
     State(operations): State<Shared>,
     body: Body<requests::DisconnectSockets>,
 ) -> Answer<answers::Applied> {
-    let Json(disconnect) = body?;
+    let Object(disconnect) = body?;
     told(operations.disconnect_sockets(disconnect.into()).await)
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn set_data(
     State(operations): State<Shared>,
     body: Body<requests::SetData>,
 ) -> Answer<answers::Applied> {
-    let Json(set) = body?;
+    let Object(set) = body?;
     told(operations.set_data(set.into()).await)
 }
 

@@ -4,6 +4,7 @@
 mod answers;
 mod calls;
 mod follow;
+mod object;
 mod query;
 mod requests;
 mod text;
