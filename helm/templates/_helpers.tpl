@@ -68,9 +68,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if ne (len ($ports | uniq)) 3 -}}
 {{- fail "ports: client, api and peer must be three different ports" -}}
 {{- end -}}
-{{- $drain := add (int .Values.drain.endpointDelaySeconds) (int .Values.drain.timeoutSeconds) 5 -}}
+{{- $drain := add (int .Values.drain.endpointDelaySeconds) (int .Values.drain.timeoutSeconds) 15 -}}
 {{- if lt (int .Values.drain.terminationGracePeriodSeconds) (int $drain) -}}
-{{- fail (printf "drain.terminationGracePeriodSeconds: must be at least %d (endpointDelaySeconds + timeoutSeconds + 5), or a draining node is killed" $drain) -}}
+{{- fail (printf "drain.terminationGracePeriodSeconds: must be at least %d (endpointDelaySeconds + timeoutSeconds + 15), or a draining node is killed" $drain) -}}
 {{- end -}}
 {{- if ge (int .Values.updateStrategy.partition) (int .Values.replicas) -}}
 {{- fail "updateStrategy.partition: must be smaller than replicas, or no pod would ever be updated" -}}

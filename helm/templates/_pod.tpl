@@ -69,12 +69,12 @@
 {{- with .Values.api.tokenSecret }}
 - name: api
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
 {{- end }}
 {{- with .Values.webhooks.secret }}
 - name: webhooks
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
