@@ -273,6 +273,8 @@ pub const PRESENCE_REQUESTS_MAX: usize = 4096;
 pub const PRESENCE_INTERVAL: Duration = Duration::from_millis(100);
 /// Members that one diff names; with more, it says that the list must be read anew.
 pub const PRESENCE_DIFF_MAX: usize = 500;
+/// How long a client that may follow the rooms that it is in waits for joins that are under way.
+pub const PRESENCE_JOIN_DEADLINE: Duration = Duration::from_secs(2);
 /// How often a follower is told at least how far it has come, also when nothing concerns it.
 pub const FOLLOW_MARK_EVERY: Duration = Duration::from_secs(3);
 /// Handlers at work on this node for events of the application on other nodes; above, such an event

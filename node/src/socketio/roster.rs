@@ -143,6 +143,11 @@ impl Socket {
         (self.local.id, self.local.generation)
     }
 
+    /// Whether every operation that was issued for it has a fate.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.local.is_settled()
+    }
+
     /// Whether nothing will be delivered to it any more.
     pub(crate) fn is_gone(&self) -> bool {
         self.local.is_stopped()

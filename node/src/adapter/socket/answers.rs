@@ -62,6 +62,12 @@ impl LocalSocket {
         }
     }
 
+    /// Whether every operation that was issued for this socket has a fate.
+    pub(crate) fn is_settled(&self) -> bool {
+        let delivery = self.delivery.lock();
+        delivery.settled >= delivery.issued
+    }
+
     /// An operation was issued for this socket.
     pub(crate) fn operation_issued(&self) {
         self.delivery.lock().issued += 1;

@@ -43,7 +43,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, sleep, timeout};
 
 use super::answer::{Refusal, reply};
 use super::request::{argument, parse_offset, room_name};
@@ -87,6 +87,13 @@ impl Presence {
     /// Answers one about a room that the socket is in, others are `forbidden`: to join grants it,
     /// and to leave ends it, after the diff that tells so.
     pub async fn answer_member(&self, socket: &Socket, event: &Event, ack: Option<Ack>) {
+        // Its join may be under way: nobody need wait for that before an answer.
+        let joined = async {
+            while !socket.is_settled() {
+                sleep(limits::PRESENCE_INTERVAL / 10).await;
+            }
+        };
+        let _late = timeout(limits::PRESENCE_JOIN_DEADLINE, joined).await;
         self.answer_to(Grant::Members, socket, event, ack).await;
     }
 

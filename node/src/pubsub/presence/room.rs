@@ -120,7 +120,7 @@ impl Room {
         }
         let (members, ended) = (&self.members, &mut self.ended);
         self.subscribers.retain(|life, subscriber| {
-            let has_gone = subscriber.behind && subscriber.socket.is_gone();
+            let has_gone = subscriber.socket.is_gone();
             let has_left = subscriber.grant == Grant::Members && !members.contains_key(&life.0);
             if has_gone || has_left {
                 ended.push(*life);
