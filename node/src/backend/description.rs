@@ -23,6 +23,8 @@ pub(super) struct Registered {
     /// Names of events that it wants; none: all.
     pub(super) events: BTreeSet<String>,
     pub(super) admits: bool,
+    /// Nobody is let in to it but by a program that decides.
+    pub(super) guarded: bool,
     pub(super) disconnects: bool,
     /// Other events are the built-in handler's.
     pub(super) builtin: bool,
@@ -46,6 +48,7 @@ impl Registered {
             pattern,
             events: events.into_iter().collect(),
             admits: registration.admits,
+            guarded: registration.guarded,
             disconnects: registration.disconnects,
             builtin: registration.builtin,
             presence: registration.presence,
@@ -101,6 +104,7 @@ impl Description {
             namespace: registered.pattern.as_str().to_owned(),
             events: registered.events.iter().cloned().collect(),
             admits: registered.admits,
+            guarded: registered.guarded,
             disconnects: registered.disconnects,
             builtin: registered.builtin,
             presence: registered.presence,

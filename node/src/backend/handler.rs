@@ -58,9 +58,12 @@ impl Handler for BackendHandler {
                 Ok(Some(tie)) => tie,
                 Ok(None) => return Ok(Admission::default()),
                 Err(NotServed) => match hub.policy(namespace) {
-                    Policy::Builtin => return hub.builtin.decide(request).await,
+                    // Whom it admits would be the socket of a backend that did not.
+                    Policy::Builtin if !hub.registry.serves(namespace) => {
+                        return hub.builtin.decide(request).await;
+                    }
                     Policy::Refuse => return Err(unavailable().into()),
-                    Policy::Wait => {
+                    Policy::Wait | Policy::Builtin => {
                         let deadline = Instant::now() + hub.config.wait;
                         self.comes(deadline, || hub.registry.of_connect(namespace).is_ok())
                             .await?;

@@ -140,6 +140,7 @@ impl Opener for Open {
         let hub = &self.hub;
         let is_open = hub.config.policy(name).is_some()
             || hub.registry.serves(name)
+            || hub.registry.is_admitted_to(name, None)
             || hub.has_just_lost(name);
         is_open.then(|| Arc::clone(&self.handler))
     }

@@ -109,15 +109,21 @@ struct Seen {
 }
 
 impl Inner {
+    /// The word of a program of which others may run: none of those takes it back while one of
+    /// them stands by it, and one without a name none.
     fn remember(&mut self, name: &str, registered: &Registered) {
+        let pattern = &registered.pattern;
+        let mut described = self.backends.iter().map(|backend| &backend.description);
+        let others_admit = described.any(|other| {
+            let mut theirs = other.registrations.iter();
+            other.name == name && theirs.any(|of| of.admits && of.pattern == *pattern)
+        });
         let mut seen = self.seen.iter_mut();
         let known = seen.find(|seen| seen.pattern == registered.pattern);
         let seen = match known {
             Some(known) => known,
             None => {
-                if self.seen.len() == limits::BACKEND_PATTERNS_REMEMBERED_MAX {
-                    self.seen.pop_front();
-                }
+                self.forget_one();
                 self.seen.push_back(Seen {
                     pattern: registered.pattern.clone(),
                     admitting: BTreeSet::new(),
@@ -126,13 +132,30 @@ impl Inner {
                 self.seen.back_mut().expect("it was pushed")
             }
         };
-        match registered.admits {
-            true => seen.admitting.insert(name.to_owned()),
-            false => seen.admitting.remove(name),
-        };
+        if registered.admits {
+            seen.admitting.insert(name.to_owned());
+        } else if !name.is_empty() && !others_admit {
+            seen.admitting.remove(name);
+        }
         while seen.admitting.len() > limits::BACKENDS_MAX {
             seen.admitting.pop_last();
         }
+    }
+
+    /// Makes a place when there is none: of what nobody serves or guards, the oldest goes.
+    fn forget_one(&mut self) {
+        if self.seen.len() < limits::BACKEND_PATTERNS_REMEMBERED_MAX {
+            return;
+        }
+        let is_needed = |seen: &Seen| {
+            let mut registrations = self.backends.iter().flat_map(|backend| {
+                let registrations = &backend.description.registrations;
+                registrations.iter().map(|registered| &registered.pattern)
+            });
+            !seen.admitting.is_empty() || registrations.any(|pattern| *pattern == seen.pattern)
+        };
+        let oldest = self.seen.iter().position(|seen| !is_needed(seen));
+        self.seen.remove(oldest.unwrap_or_default());
     }
 
     fn lose(&mut self, backend: &Backend) {
@@ -278,20 +301,21 @@ impl Registry {
         let serving = self.serving(namespace);
         let pattern = serving.first().map(|tie| &tie.registered().pattern);
         let fit = pattern.ok_or(NotServed)?.closeness();
+        let is_guarded = serving.iter().any(|tie| tie.registered().guarded);
         let admitting = serving.into_iter().filter(|tie| tie.registered().admits);
         let admitting = admitting.min_by_key(|tie| tie.backend.open.load(Ordering::Relaxed));
         match admitting {
-            None if self.is_admitted_to(namespace, fit) => Err(NotServed),
+            None if is_guarded || self.is_admitted_to(namespace, Some(fit)) => Err(NotServed),
             admitting => Ok(admitting),
         }
     }
 
     /// Whether a program decides about its connects, though it may be away; those of patterns that
-    /// fit worse do not count.
-    fn is_admitted_to(&self, namespace: &str, fit: Fit) -> bool {
+    /// fit worse than `least` do not count.
+    pub(super) fn is_admitted_to(&self, namespace: &str, least: Option<Fit>) -> bool {
         let inner = self.inner.read();
         let mut seen = inner.seen(namespace);
-        seen.any(|(seen_fit, seen)| seen_fit >= fit && !seen.admitting.is_empty())
+        seen.any(|(fit, seen)| Some(fit) >= least && !seen.admitting.is_empty())
     }
 
     fn changed(&self) {

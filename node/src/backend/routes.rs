@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
-use roomcast_proto::api::from_backend;
+use roomcast_proto::api::{from_backend, to_backend};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 
 /// What comes back for a call.
@@ -47,6 +47,13 @@ impl From<Unopened> for What {
             Unopened::Gone => Self::Lost { written: false },
         }
     }
+}
+
+/// Whether a backend must be told though nobody waits any more: what its state follows from. A
+/// question or an event that was answered for it must not be handled late.
+pub(super) fn is_told_anyway(message: &to_backend::Message) -> bool {
+    use to_backend::Message;
+    !matches!(message, Message::Admit(_) | Message::Event(_))
 }
 
 /// See the module's text.
@@ -99,8 +106,8 @@ impl Routes {
         Some(number)
     }
 
-    /// The call goes into the stream now; not if nobody waits for it any more.
-    pub(super) fn may_write(&self, number: u64) -> bool {
+    /// The call goes into the stream now; whether somebody still waits for it.
+    pub(super) fn written(&self, number: u64) -> bool {
         let mut inner = self.inner.lock();
         let route = inner.open.get_mut(&number);
         route.map(|route| route.written = true).is_some()
@@ -176,8 +183,8 @@ mod tests {
             .collect();
         assert_eq!(routes.close(numbers[1]).map(|(call, _)| call), Some(11));
         assert!(routes.close(numbers[1]).is_none(), "once");
-        assert!(!routes.may_write(numbers[1]), "nobody waits");
-        assert!(routes.may_write(numbers[2]));
+        assert!(!routes.written(numbers[1]), "nobody waits");
+        assert!(routes.written(numbers[2]));
         routes.end();
         let mut fates = Vec::new();
         for _ in 0..2 {
@@ -190,7 +197,7 @@ mod tests {
         fates.sort_unstable();
         assert_eq!(fates, [(10, false), (12, true)]);
         assert!(
-            !routes.may_write(numbers[0]),
+            !routes.written(numbers[0]),
             "its client was told that it is not"
         );
         assert!(routes.open(1, replies, None).is_none(), "it has ended");

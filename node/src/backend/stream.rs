@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::routes::{Replies, Reply, Routes, Unopened, What};
+use super::routes::{Replies, Reply, Routes, Unopened, What, is_told_anyway};
 use crate::limits;
 
 /// What a backend is sent.
@@ -39,9 +39,14 @@ impl BackendStream {
             ended: CancellationToken::new(),
         });
         let routes = Arc::clone(&stream.routes);
-        let sent = ReceiverStream::new(sent).filter(move |message| {
-            let call = message.as_ref().map_or(0, |message| message.call);
-            ready(call == 0 || routes.may_write(call))
+        let sent = ReceiverStream::new(sent).filter(move |sent| {
+            let waited_for = match sent {
+                Ok(ToBackend { call, message }) if *call > 0 => {
+                    routes.written(*call) || message.as_ref().is_none_or(is_told_anyway)
+                }
+                _ => true,
+            };
+            ready(waited_for)
         });
         let sent = sent.take_until(stream.ended.clone().cancelled_owned());
         (stream, sent.boxed())

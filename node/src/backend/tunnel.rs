@@ -15,13 +15,28 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::routes::{Replies, Reply, Routes, Unopened, What};
+use super::routes::{Replies, Reply, Routes, Unopened, What, is_told_anyway};
 use crate::adapter::Adapter;
 use crate::ids::NodeId;
 use crate::limits;
 
-/// A step, and the call whose message it carries.
-type Step = (u64, backend_request::Step);
+/// A step on its way.
+#[derive(Debug)]
+struct Step {
+    what: backend_request::Step,
+    /// The call whose message it is; 0: none.
+    call: u64,
+    /// Sent though nobody may wait for it any more.
+    anyway: bool,
+}
+
+impl Step {
+    /// One that is no call's message.
+    fn of_none(what: backend_request::Step) -> Self {
+        let (call, anyway) = (0, true);
+        Self { what, call, anyway }
+    }
+}
 
 /// See the module's text.
 #[derive(Debug)]
@@ -81,7 +96,7 @@ impl Tunnel {
                 message: Some(to_backend::Message::Result(outcome)),
             };
             let step = backend_request::Step::Message(message.encode_to_vec().into());
-            if open.steps.send((0, step)).await.is_err() {
+            if open.steps.send(Step::of_none(step)).await.is_err() {
                 tracing::debug!("an outcome for a backend that is gone");
             }
         }
@@ -98,10 +113,10 @@ impl OpenTunnel {
         let (steps, taken) = mpsc::channel::<Step>(limits::BACKEND_QUEUE_MAX);
         let routes = Arc::new(Routes::default());
         let written = Arc::clone(&routes);
-        let taken = ReceiverStream::new(taken).filter_map(move |(call, step)| {
-            let goes = call == 0 || written.may_write(call);
+        let taken = ReceiverStream::new(taken).filter_map(move |step| {
+            let goes = written.written(step.call) || step.anyway;
             ready(goes.then(|| BackendRequest {
-                step: Some(step),
+                step: Some(step.what),
                 ..BackendRequest::default()
             }))
         });
@@ -126,12 +141,16 @@ impl OpenTunnel {
         let room = self.steps.reserve().await.map_err(|_| Unopened::Gone)?;
         let number = self.routes.open(call, replies, None);
         let number = number.ok_or(Unopened::Gone)?;
+        let anyway = is_told_anyway(&message);
         let message = ToBackend {
             call: number,
             message: Some(message),
         };
-        let step = backend_request::Step::Message(message.encode_to_vec().into());
-        room.send((number, step));
+        room.send(Step {
+            what: backend_request::Step::Message(message.encode_to_vec().into()),
+            call: number,
+            anyway,
+        });
         Ok(number)
     }
 
@@ -144,7 +163,7 @@ impl OpenTunnel {
         let steps = self.steps.clone();
         tokio::spawn(async move {
             let closed = backend_request::Step::Closed(number);
-            if steps.send((0, closed)).await.is_err() {
+            if steps.send(Step::of_none(closed)).await.is_err() {
                 tracing::trace!("a call's stream was gone before the call");
             }
         });

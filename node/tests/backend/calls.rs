@@ -228,6 +228,14 @@ async fn members_follow_the_presence_of_their_rooms_where_their_backend_allows_i
     program.operate(call, 0, join("tea")).await;
     program.answer(call, "[]").await;
     assert_eq!(client.text().await, "43/chat,2[]");
+    // Nobody waits for the second join.
+    client.send(r#"42/chat,["enter"]"#).await;
+    client.send(r#"42/chat,4["presence","milk"]"#).await;
+    let (call, _) = program.event().await;
+    program.operate(call, 0, join("milk")).await;
+    program.done(call, None).await;
+    let told = client.text().await;
+    assert!(told.contains(r#""ok":true"#), "{told}");
     client.send(r#"42/chat,3["presence","tea"]"#).await;
     let told = client.text().await;
     assert!(

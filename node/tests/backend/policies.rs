@@ -108,6 +108,24 @@ async fn nobody_gets_past_a_doorkeeper_that_is_away() {
 }
 
 #[tokio::test]
+async fn a_guarded_namespace_is_shut_before_its_doorkeeper_was_ever_seen() {
+    let policies = [("/club", Policy::Builtin)];
+    let node = Node::with_policies(Mode::Development, &policies, Duration::from_secs(20)).await;
+    let mut hello = Program::hello(&["/club"]);
+    (hello.namespaces[0].admits, hello.namespaces[0].guarded) = (false, true);
+    let mut barkeeper = Program::dial(node.server.api_addr(), hello).await;
+    let mut client = node.client().await;
+    client.send("40/club,").await;
+    client.is_silent().await;
+    barkeeper.is_silent().await;
+    let mut doorkeeper = node.program(&["/club"]).await;
+    let (call, _) = doorkeeper.admit().await;
+    doorkeeper.reject(call, "full", "").await;
+    assert_eq!(client.text().await, r#"44/club,{"message":"full"}"#);
+    node.end().await;
+}
+
+#[tokio::test]
 async fn in_production_the_built_in_handler_believes_nobody() {
     let node = Node::with_policies(Mode::Production, &POLICIES, Duration::from_millis(300)).await;
     let mut client = node.client().await;

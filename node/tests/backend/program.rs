@@ -33,6 +33,7 @@ impl Program {
             disconnects: false,
             builtin: false,
             presence: false,
+            guarded: false,
         };
         Hello {
             name: "test".to_owned(),

@@ -1,4 +1,4 @@
-//! A request's body: a JSON object, and nothing else.
+//! A request's body: a JSON object, and no list.
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
