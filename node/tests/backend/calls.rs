@@ -215,11 +215,8 @@ async fn members_follow_the_presence_of_their_rooms_where_their_backend_allows_i
     let mut program = Program::dial(node.server.api_addr(), hello).await;
     let mut client = node.client().await;
     client.send("40/chat,").await;
-    let (call, _) = program.admit().await;
-    program.accept(call, "ann").await;
-    let (call, _) = program.connected().await;
+    program.welcome("ann").await;
     client.connected("/chat").await;
-    program.done(call, None).await;
     client.send(r#"42/chat,1["presence","tea"]"#).await;
     let refused = client.text().await;
     assert!(refused.contains("forbidden"), "{refused}");
