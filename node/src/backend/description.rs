@@ -116,6 +116,16 @@ impl Description {
         }
     }
 
+    /// Whether it registers exactly this pattern, as is wanted.
+    pub(super) fn registers(
+        &self,
+        pattern: &NamespacePattern,
+        is_wanted: impl Fn(&Registered) -> bool,
+    ) -> bool {
+        let mut registrations = self.registrations.iter();
+        registrations.any(|registered| registered.pattern == *pattern && is_wanted(registered))
+    }
+
     /// The registration that fits a namespace best, and how well.
     pub(super) fn fitting(&self, namespace: &str) -> Option<(Fit, usize)> {
         let fitting = self.registrations.iter().zip(0..);

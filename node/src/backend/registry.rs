@@ -114,10 +114,8 @@ impl Inner {
     fn remember(&mut self, name: &str, registered: &Registered) {
         let pattern = &registered.pattern;
         let mut described = self.backends.iter().map(|backend| &backend.description);
-        let others_admit = described.any(|other| {
-            let mut theirs = other.registrations.iter();
-            other.name == name && theirs.any(|of| of.admits && of.pattern == *pattern)
-        });
+        let others_admit = described
+            .any(|other| other.name == name && other.registers(pattern, |theirs| theirs.admits));
         let mut seen = self.seen.iter_mut();
         let known = seen.find(|seen| seen.pattern == registered.pattern);
         let seen = match known {
@@ -148,21 +146,16 @@ impl Inner {
             return;
         }
         let is_needed = |seen: &Seen| {
-            let mut registrations = self.backends.iter().flat_map(|backend| {
-                let registrations = &backend.description.registrations;
-                registrations.iter().map(|registered| &registered.pattern)
-            });
-            !seen.admitting.is_empty() || registrations.any(|pattern| *pattern == seen.pattern)
+            let mut described = self.backends.iter().map(|backend| &backend.description);
+            !seen.admitting.is_empty() || described.any(|of| of.registers(&seen.pattern, |_| true))
         };
         let oldest = self.seen.iter().position(|seen| !is_needed(seen));
         self.seen.remove(oldest.unwrap_or_default());
     }
 
     fn lose(&mut self, backend: &Backend) {
-        let registrations = &backend.description.registrations;
         for seen in &mut self.seen {
-            let mut patterns = registrations.iter().map(|registered| &registered.pattern);
-            if patterns.any(|pattern| *pattern == seen.pattern) {
+            if backend.description.registers(&seen.pattern, |_| true) {
                 seen.lost = Some(Instant::now());
             }
         }
