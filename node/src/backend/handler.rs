@@ -161,7 +161,6 @@ impl Handler for BackendHandler {
 
     async fn on_disconnect(&self, socket: &Socket, reason: &str) {
         let hub = &self.0;
-        hub.presence.forget(socket);
         let Some(bound) = hub.bindings.take(socket) else {
             return;
         };

@@ -98,9 +98,7 @@ impl Handler for Pubsub {
         }
     }
 
-    async fn on_disconnect(&self, socket: &Socket, _reason: &str) {
-        self.presence.forget(socket);
-    }
+    async fn on_disconnect(&self, _socket: &Socket, _reason: &str) {}
 }
 
 /// Goes on with a request that could be read, or refuses it.

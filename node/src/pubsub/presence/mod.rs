@@ -198,14 +198,6 @@ impl Presence {
         places.leave(&socket.life(), room);
         places.end(socket, room);
     }
-
-    /// The socket has gone: for whoever answers for it.
-    pub fn forget(&self, socket: &Socket) {
-        let mut places = self.places.lock();
-        for room in places.sockets.remove(&socket.life()).unwrap_or_default() {
-            places.end(socket, &room);
-        }
-    }
 }
 
 impl Places {

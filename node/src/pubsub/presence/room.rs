@@ -230,7 +230,9 @@ impl Room {
         };
         // At once: where it is answered, its diffs begin.
         ack.send_now(Value::from(vec![answer]).to_string().as_bytes());
-        if !socket.is_gone() {
+        if socket.is_gone() {
+            self.ended.push(life);
+        } else {
             let subscriber = Subscriber {
                 socket,
                 grant,
